@@ -1,0 +1,459 @@
+//! Giving sensors away and taking them back: break before make, one fence a grant (rules 6 and 8).
+
+use super::leadership::{Leadership, Phase};
+use super::sensor::{Held, Holder, Preparing, Revoked};
+use super::{Alarm, Arbiter, Command, Config};
+use crate::engine::Journal;
+use crate::guard;
+use crate::history::{Cause, Record};
+use crate::message::{Activation, Claim, Effects, Kind, Offer, Status, StopCause, ToContainer};
+use crate::names::{ContainerName, Digest, Fence, SensorRef, StreamId};
+use crate::placement::{self, Problem, Room, Rule, SensorNeed, Standing};
+use crate::time::{Span, Time};
+
+/// Placement is looked at again at least this often, for what only time changes (a settled digest, a
+/// forgotten failure): much finer than any of those windows, much coarser than a heartbeat's cost.
+const REPLAN_EVERY: Span = Span::from_secs(1);
+
+/// Who wants what the arbiter decides by itself.
+const ARBITER: &str = "arbiter";
+
+impl Arbiter {
+    /// The list that a container binds itself with: claims under its standing registration are adopted
+    /// at once, and what it no longer lists has stopped there.
+    pub(super) fn bind_claims(&mut self, now: Time, name: &ContainerName, holds: &[Claim], wait: bool) {
+        let Some(leadership) = self.leader() else { return };
+        let before = leadership.held_by(name);
+        leadership.dirty = true;
+        for claim in holds {
+            let polled_at = claim.polled_ago.map(|ago| now - ago);
+            if wait {
+                let Some(leadership) = self.leader() else { return };
+                leadership.sensor(&claim.sensor).claims.insert(claim.fence, (name.clone(), polled_at));
+            } else {
+                self.adopt(now, name, &claim.sensor, claim.fence, polled_at);
+            }
+        }
+        for (sensor, _) in before {
+            if !holds.iter().any(|claim| claim.sensor == sensor) {
+                self.free(now, &sensor, Cause::Stopped);
+            }
+        }
+    }
+
+    fn adopt(&mut self, now: Time, name: &ContainerName, sensor: &SensorRef, claimed: Fence, polled_at: Option<Time>) {
+        let Some(leadership) = self.leader() else { return };
+        let state = leadership.sensor(sensor);
+        if polled_at.is_some() {
+            state.polled_at = polled_at;
+        }
+        let (revoked, cause) = match &state.holder {
+            Holder::Unknown => (None, Cause::Adopted),
+            Holder::Held(held) if held.by == *name => (held.revoked.clone(), held.cause),
+            Holder::Free | Holder::Preparing(_) | Holder::Held(_) => {
+                self.tell(name, sensor, claimed, Status::Standby);
+                self.outbox.push(Command::Alarm(Alarm::ClaimedTwice(sensor.clone())));
+                return;
+            }
+        };
+        let fence = leadership.next_fence();
+        let digest = leadership.offer(name, sensor).map(|offer| offer.digest);
+        let state = leadership.sensor(sensor);
+        state.last_on = Some(name.clone());
+        let held = Held {
+            by: name.clone(),
+            fence,
+            cause,
+            unapplied: Some(None),
+            told_at: now,
+            digest,
+            revoked: revoked.clone(),
+        };
+        state.holder = Holder::Held(Box::new(held));
+        self.tell(name, sensor, fence, Status::Active(None));
+        self.record(now, sensor, Some(name), Some(name), fence, (Cause::Adopted, ARBITER));
+        if revoked.is_some() {
+            self.tell(name, sensor, fence, Status::Standby);
+        }
+        self.pump(sensor);
+    }
+
+    /// On an engine that may forget: frozen claims, highest fence first (rule 9).
+    pub(super) fn adopt_after_the_wait(&mut self, now: Time) {
+        let Some(leadership) = self.leader() else { return };
+        let mut waiting = Vec::new();
+        for (sensor, state) in &mut leadership.sensors {
+            for (fence, (name, polled_at)) in std::mem::take(&mut state.claims).into_iter().rev() {
+                waiting.push((sensor.clone(), fence, name, polled_at));
+            }
+        }
+        for (sensor, fence, name, polled_at) in waiting {
+            let Some(leadership) = self.leader() else { return };
+            if !leadership.register.get(&name).is_some_and(|member| member.live.is_some()) {
+                continue;
+            }
+            let state = leadership.sensor(&sensor);
+            if state.holder == Holder::Free {
+                state.holder = Holder::Unknown;
+            }
+            self.adopt(now, &name, &sensor, fence, polled_at);
+        }
+        self.acknowledge_revived(now);
+    }
+
+    pub(super) fn on_applied(&mut self, stream: StreamId, sensor: &SensorRef, fence: Fence) {
+        let Some(leadership) = self.leader() else { return };
+        let Some(name) = leadership.bound_on(stream) else { return };
+        if let Holder::Held(held) = &mut leadership.sensor(sensor).holder
+            && held.by == name
+            && held.fence == fence
+        {
+            held.unapplied = None;
+        }
+    }
+
+    /// The word (rule 6): it frees the sensor if it names the newest fence given there.
+    pub(super) fn on_stopped(&mut self, now: Time, stream: StreamId, sensor: &SensorRef, fence: Fence, cause: StopCause) {
+        let Some(leadership) = self.leader() else { return };
+        let Some(name) = leadership.bound_on(stream) else { return };
+        let Holder::Held(held) = &leadership.sensor(sensor).holder else { return };
+        if held.by != name || !guard!(WordNamesNewestFence, fence == held.fence, else true) {
+            return;
+        }
+        let freed = match (&held.revoked, cause) {
+            (_, cause) if cause.is_failure() => Cause::Failed,
+            (Some(revoked), _) => revoked.cause,
+            (None, _) => Cause::Stopped,
+        };
+        if cause.is_failure() {
+            self.on_failure(now, &name, sensor);
+        }
+        self.free(now, sensor, freed);
+    }
+
+    /// Tells again what a container has not said that it applied; gives up on one that never does.
+    pub(super) fn resend_unapplied(&mut self, now: Time, name: &ContainerName) {
+        let heartbeat = self.config.timing.heartbeat;
+        let (policy, grace) = (self.config.policy.clone(), self.config.timing.apply_grace);
+        let Some(leadership) = self.leader() else { return };
+        let mut again = Vec::new();
+        let mut deaf = None;
+        for (sensor, fence) in leadership.held_by(name) {
+            let kind = leadership.offer(name, &sensor).map_or(Kind::Passive, |offer| offer.kind);
+            let Holder::Held(held) = &mut leadership.sensor(&sensor).holder else { continue };
+            let since = held.revoked.as_ref().map_or(held.told_at, |revoked| revoked.at);
+            if held.unapplied.is_none() && held.revoked.is_none() || now < since + heartbeat {
+                continue;
+            }
+            if now >= since + policy.of(&sensor).poll_timeout(kind) + grace {
+                deaf = Some(sensor.clone());
+            }
+            if held.revoked.is_some() {
+                again.push((sensor, fence, Status::Standby));
+            } else if let Some(activation) = &held.unapplied {
+                again.push((sensor, fence, Status::Active(activation.clone())));
+            }
+        }
+        if let Some(sensor) = deaf
+            && let Some(member) = leadership.register.get_mut(name)
+            && !member.muted
+        {
+            member.muted = true;
+            leadership.dirty = true;
+            self.outbox.push(Command::Alarm(Alarm::DoesNotApply(name.clone(), sensor)));
+        }
+        for (sensor, fence, status) in again {
+            self.tell(name, &sensor, fence, status);
+        }
+    }
+
+    /// Makes what is so what should be.
+    pub(super) fn reconcile(&mut self, now: Time) {
+        let config = self.config.clone();
+        let Some(leadership) = self.leader() else { return };
+        if leadership.phase == Phase::Reading || !(leadership.dirty || now >= leadership.replan_at) {
+            return;
+        }
+        leadership.dirty = false;
+        let problem = leadership.problem(&config, now);
+        let plan = placement::plan(&problem);
+        leadership.replan_at = leadership.next_try(now).min(now + REPLAN_EVERY);
+        leadership.plan = plan.clone();
+        let mut voluntary = leadership.voluntary_moves_under_way();
+        for (sensor, placement) in plan.placements {
+            self.place(now, &sensor, placement.target, &placement.rule, &mut voluntary);
+        }
+    }
+
+    fn place(
+        &mut self,
+        now: Time,
+        sensor: &SensorRef,
+        target: Option<ContainerName>,
+        rule: &Rule,
+        voluntary: &mut usize,
+    ) {
+        /// A move for balance ends before the next begins: one sensor at a time pauses for it, and a
+        /// plan that proves wrong has cost one move.
+        const VOLUNTARY_MOVES_AT_ONCE: usize = 1;
+        let memory = self.config.timing.failure_memory;
+        let Some(leadership) = self.leader() else { return };
+        let changed = leadership.runs_older_files(sensor);
+        let state = leadership.sensor(sensor);
+        match &state.holder {
+            Holder::Unknown | Holder::Preparing(_) => {}
+            Holder::Free => {
+                let Some(target) = target else { return };
+                if now < state.not_before && state.failed_at(&target, now, memory) {
+                    return;
+                }
+                self.begin(now, sensor, target, cause_of(rule));
+            }
+            Holder::Held(held) if held.revoked.is_some() => {}
+            Holder::Held(held) if target.as_ref() == Some(&held.by) => {
+                if state.wanted.as_ref().is_some_and(|(wanted, _)| *wanted == held.by) {
+                    state.wanted = None;
+                } else if changed {
+                    self.revoke(now, sensor, Cause::NewCode, ARBITER);
+                }
+            }
+            Holder::Held(_) => {
+                let cause = cause_of(rule);
+                let who = match (&state.wanted, cause) {
+                    (Some((_, who)), Cause::Moved) => who.clone(),
+                    _ => leadership.paused.get(sensor).map_or(ARBITER, |intent| intent.who.as_str()).to_owned(),
+                };
+                if matches!(cause, Cause::Balanced | Cause::NewCode) {
+                    if *voluntary >= VOLUNTARY_MOVES_AT_ONCE {
+                        return;
+                    }
+                    *voluntary += 1;
+                }
+                self.revoke(now, sensor, cause, &who);
+            }
+        }
+    }
+
+    /// Starts to give a free sensor away: a journaled one after its journal is read.
+    fn begin(&mut self, now: Time, sensor: &SensorRef, to: ContainerName, cause: Cause) {
+        let policy = self.config.policy.of(sensor).clone();
+        let Some(leadership) = self.leader() else { return };
+        let Some(offer) = leadership.offer(&to, sensor) else { return };
+        let journaled = policy.effects(offer) == Effects::Journal;
+        let state = leadership.sensor(sensor);
+        let who = match &state.wanted {
+            Some((wanted, who)) if *wanted == to => who.clone(),
+            _ => ARBITER.to_owned(),
+        };
+        if journaled {
+            let seal = guard!(SealBeforeActivation, state.log.unanswered, else false);
+            state.holder = Holder::Preparing(Box::new(Preparing { to, cause, who, seal, sealing: None }));
+            self.read_for_activation(sensor);
+        } else {
+            self.grant(now, sensor, to, cause, &who, None);
+        }
+    }
+
+    pub(super) fn grant(
+        &mut self,
+        now: Time,
+        sensor: &SensorRef,
+        to: ContainerName,
+        cause: Cause,
+        who: &str,
+        journal: Option<Journal>,
+    ) {
+        let Some(leadership) = self.leader() else { return };
+        let fence = leadership.next_fence();
+        let digest = leadership.offer(&to, sensor).map(|offer| offer.digest);
+        let state = leadership.sensor(sensor);
+        if state.last_on.as_ref().is_some_and(|last_on| *last_on != to) {
+            state.moved_at = Some(now);
+        }
+        state.last_on = Some(to.clone());
+        if state.wanted.as_ref().is_some_and(|(wanted, _)| *wanted == to) {
+            state.wanted = None;
+        }
+        let activation = Some(Box::new(Activation { journal, polled_ago: state.polled_ago(now) }));
+        let held = Held {
+            by: to.clone(),
+            fence,
+            cause,
+            unapplied: Some(activation.clone()),
+            told_at: now,
+            digest,
+            revoked: None,
+        };
+        state.holder = Holder::Held(Box::new(held));
+        self.record(now, sensor, None, Some(&to), fence, (cause, who));
+        self.tell(&to, sensor, fence, Status::Active(activation));
+    }
+
+    pub(super) fn revoke(&mut self, now: Time, sensor: &SensorRef, cause: Cause, who: &str) {
+        let Some(leadership) = self.leader() else { return };
+        let Holder::Held(held) = &mut leadership.sensor(sensor).holder else { return };
+        held.revoked = Some(Revoked { at: now, cause, who: who.to_owned() });
+        let (by, fence) = (held.by.clone(), held.fence);
+        self.tell(&by, sensor, fence, Status::Standby);
+    }
+
+    /// Nobody acts as this sensor any more.
+    pub(super) fn free(&mut self, now: Time, sensor: &SensorRef, cause: Cause) {
+        let Some(leadership) = self.leader() else { return };
+        leadership.dirty = true;
+        let state = leadership.sensor(sensor);
+        state.log.released();
+        match std::mem::replace(&mut state.holder, Holder::Free) {
+            Holder::Held(held) => {
+                let who = held.revoked.map_or_else(|| ARBITER.to_owned(), |revoked| revoked.who);
+                self.record(now, sensor, Some(&held.by), None, held.fence, (cause, &who));
+            }
+            Holder::Unknown | Holder::Free | Holder::Preparing(_) => {}
+        }
+    }
+
+    /// Frees all that a container held.
+    pub(super) fn free_all(&mut self, now: Time, name: &ContainerName, cause: Cause) {
+        let Some(leadership) = self.leader() else { return };
+        let held = leadership.held_by(name);
+        for state in leadership.sensors.values_mut() {
+            state.claims.retain(|_, (claimer, _)| claimer != name);
+            if matches!(&state.holder, Holder::Preparing(preparing) if preparing.to == *name) {
+                state.holder = Holder::Free;
+            }
+        }
+        leadership.dirty = true;
+        for (sensor, _) in held {
+            self.free(now, &sensor, cause);
+        }
+    }
+
+    pub(super) fn tell(&mut self, name: &ContainerName, sensor: &SensorRef, fence: Fence, status: Status) {
+        let live = self.leader().and_then(|leadership| leadership.register.get(name)?.live);
+        if let Some((stream, _)) = live {
+            self.send(stream, ToContainer::SetStatus { sensor: sensor.clone(), fence, status });
+        }
+    }
+
+    pub(super) fn record(
+        &mut self,
+        at: Time,
+        sensor: &SensorRef,
+        from: Option<&ContainerName>,
+        to: Option<&ContainerName>,
+        fence: Fence,
+        (cause, who): (Cause, &str),
+    ) {
+        let (from, to) = (from.cloned(), to.cloned());
+        let record = Record { at, sensor: sensor.clone(), from, to, fence, cause, who: who.to_owned() };
+        self.outbox.push(Command::Record(record));
+    }
+}
+
+impl Leadership {
+    /// The container whose bound session this stream carries.
+    pub(super) fn bound_on(&self, stream: StreamId) -> Option<ContainerName> {
+        let (name, session) = self.streams.get(&stream)?;
+        let member = self.register.get(name)?;
+        (member.live == Some((stream, *session)) && !member.striking).then(|| name.clone())
+    }
+
+    pub(super) fn offer(&self, name: &ContainerName, sensor: &SensorRef) -> Option<&Offer> {
+        self.register.get(name)?.offers.get(sensor)
+    }
+
+    /// What placement decides from.
+    pub(super) fn problem(&self, config: &Config, now: Time) -> Problem {
+        let reachable = |name: &ContainerName| self.register.get(name).is_some_and(super::Member::reachable);
+        let containers = self.register.iter().filter(|(_, member)| member.reachable()).map(|(name, member)| {
+            let draining = member.draining || self.drained.contains_key(name);
+            (name.clone(), Room { labels: member.labels.clone(), capacity: member.capacity, draining })
+        });
+        let mut problem = Problem { sensors: std::collections::BTreeMap::new(), containers: containers.collect() };
+        for (sensor, state) in &self.sensors {
+            let holder = match &state.holder {
+                Holder::Unknown => continue,
+                Holder::Held(held) if !reachable(&held.by) => continue,
+                Holder::Held(held) if held.revoked.is_none() => Some(held.by.clone()),
+                Holder::Preparing(preparing) => Some(preparing.to.clone()),
+                Holder::Held(_) | Holder::Free => None,
+            };
+            problem.sensors.insert(sensor.clone(), self.need(config, now, sensor, holder));
+        }
+        problem
+    }
+
+    fn need(&self, config: &Config, now: Time, sensor: &SensorRef, holder: Option<ContainerName>) -> SensorNeed {
+        let policy = config.policy.of(sensor);
+        let state = self.sensors.get(sensor);
+        let newest = self.code.get(sensor);
+        let timing = &config.timing;
+        let mut movable = false;
+        let mut offers = std::collections::BTreeMap::new();
+        for (name, member) in self.register.iter().filter(|(_, member)| member.reachable()) {
+            let Some(offer) = member.offers.get(sensor) else { continue };
+            // Running sensors move to newer code only when it has stood for a while.
+            let counts = |(_, since): &(Digest, Time)| holder.as_ref() != Some(name) || now >= *since + timing.code_settle;
+            let stale_code = newest.is_some_and(|newest| newest.0 != offer.digest && counts(newest));
+            let failed_there = state.is_some_and(|state| state.failed_at(name, now, timing.failure_memory));
+            offers.insert(name.clone(), Standing { stale_code, failed_there });
+            movable |= matches!(offer.kind, Kind::Polling { .. }) && policy.effects(offer) == Effects::Journal;
+        }
+        let moved_at = state.and_then(|state| state.moved_at);
+        let rested = moved_at.is_none_or(|at| now >= at + timing.voluntary_move_interval);
+        SensorNeed {
+            weight: policy.weight,
+            require: policy.require.clone(),
+            prefer: policy.prefer.clone(),
+            offers,
+            holder,
+            may_move: movable && rested && self.phase == Phase::Settled,
+            wanted: state.and_then(|state| state.wanted.as_ref().map(|(wanted, _)| wanted.clone())),
+            paused: self.paused.contains_key(sensor),
+        }
+    }
+
+    fn next_try(&self, now: Time) -> Time {
+        let tries = self.sensors.values().map(|state| state.not_before).filter(|at| *at > now);
+        tries.min().unwrap_or(Time::NEVER)
+    }
+
+    fn voluntary_moves_under_way(&self) -> usize {
+        let voluntary = |cause| matches!(cause, Cause::Balanced | Cause::NewCode);
+        let moving = |holder: &Holder| match holder {
+            Holder::Held(held) => {
+                held.revoked.as_ref().is_some_and(|revoked| voluntary(revoked.cause))
+                    || held.unapplied.is_some() && voluntary(held.cause)
+            }
+            Holder::Preparing(preparing) => voluntary(preparing.cause),
+            Holder::Unknown | Holder::Free => false,
+        };
+        self.sensors.values().filter(|state| moving(&state.holder)).count()
+    }
+
+    /// The holder's own files have changed under the instance that runs.
+    fn runs_older_files(&mut self, sensor: &SensorRef) -> bool {
+        let Some(state) = self.sensors.get_mut(sensor) else { return false };
+        let Holder::Held(held) = &mut state.holder else { return false };
+        let Some(offer) = self.register.get(&held.by).and_then(|member| member.offers.get(sensor)) else {
+            return false;
+        };
+        *held.digest.get_or_insert(offer.digest) != offer.digest
+    }
+}
+
+/// What a placement's rule means for the history.
+fn cause_of(rule: &Rule) -> Cause {
+    match rule {
+        Rule::Paused => Cause::Paused,
+        Rule::Wanted { .. } => Cause::Moved,
+        Rule::LeavesDraining { .. } | Rule::StaysDraining { .. } => Cause::Drained,
+        Rule::LeavesFailed { .. } | Rule::StaysFailing { .. } => Cause::Failed,
+        Rule::LeavesStaleCode { .. } | Rule::StaysStaleCode { .. } => Cause::NewCode,
+        Rule::NobodyOffers | Rule::NobodyEligible { .. } | Rule::LeavesLost { .. } => Cause::NotOffered,
+        Rule::Balances { .. } | Rule::MakesRoom { .. } | Rule::LeavesFull { .. } | Rule::StaysFull { .. } => {
+            Cause::Balanced
+        }
+        Rule::Placed { .. } | Rule::LastResort { .. } | Rule::Stays { .. } => Cause::Placed,
+    }
+}

@@ -1,0 +1,252 @@
+//! The leader's side of the journal: commits in order, seals, marks (rule 10).
+
+use super::Arbiter;
+use super::leadership::Pending;
+use super::sensor::{Holder, Log};
+use crate::engine::{Check, Entry, Journal, Key, Record, Reply, Request, Value, Write};
+use crate::guard;
+use crate::message::ToContainer;
+use crate::names::{EntryId, SensorRef, StreamId};
+use crate::time::Time;
+
+/// Entries of one sensor that wait to be committed; a container sends no more than its own bound.
+const COMMITS_AT_MOST: usize = 64;
+
+impl Arbiter {
+    pub(super) fn on_commit(&mut self, stream: StreamId, sensor: &SensorRef, entry: Entry) {
+        let Some(leadership) = self.leader() else { return };
+        let Some(name) = leadership.bound_on(stream) else { return };
+        let state = leadership.sensor(sensor);
+        let Holder::Held(held) = &state.holder else {
+            self.refuse(stream, sensor, entry.id);
+            return;
+        };
+        if held.by != name || entry.fence > held.fence {
+            self.refuse(stream, sensor, entry.id);
+            return;
+        }
+        let waits = state.log.commits.iter().any(|waiting| waiting.id == entry.id);
+        if !waits && state.log.commits.len() < COMMITS_AT_MOST {
+            state.log.commits.push_back(entry);
+        }
+        self.pump(sensor);
+    }
+
+    pub(super) fn on_mark(&mut self, stream: StreamId, sensor: &SensorRef, entry: EntryId) {
+        let Some(leadership) = self.leader() else { return };
+        if leadership.streams.contains_key(&stream) {
+            leadership.sensor(sensor).log.marks.insert(entry);
+            self.pump(sensor);
+        }
+    }
+
+    /// Writes the next commit and the next marks of a sensor, reading the record first where it is unknown.
+    pub(super) fn pump(&mut self, sensor: &SensorRef) {
+        let Some(leadership) = self.leader() else { return };
+        let log = &mut leadership.sensor(sensor).log;
+        if log.commits.is_empty() && log.marks.is_empty() || log.reading || log.writing.is_some() {
+            return;
+        }
+        let Some(stored) = &log.stored else {
+            log.reading = true;
+            let request = self.ask(Request::ReadJournal { sensor: sensor.clone() });
+            if let Some(leadership) = self.leader() {
+                leadership.pending.insert(request, Pending::Cache { sensor: sensor.clone() });
+            }
+            return;
+        };
+        let mut deletes = Vec::new();
+        for mark in std::mem::take(&mut log.marks) {
+            let named = stored.unapplied.iter().find(|entry| entry.id == mark);
+            if let Some(entry) = guard!(MarkNamesEntry, named, else stored.unapplied.last()) {
+                deletes.push(entry.sequence);
+            }
+        }
+        let head = log.commits.front().cloned();
+        for sequence in deletes {
+            let write = Write::Delete(Key::Entry(sensor.clone(), sequence));
+            self.transact(Vec::new(), vec![write], Pending::Mark { sensor: sensor.clone(), sequence });
+        }
+        if let Some(entry) = head {
+            self.commit(sensor, entry);
+        }
+    }
+
+    fn commit(&mut self, sensor: &SensorRef, entry: Entry) {
+        let Some(leadership) = self.leader() else { return };
+        let log = &mut leadership.sensor(sensor).log;
+        let Some(stored) = &log.stored else { return };
+        if stored.record.last == Some(entry.id) {
+            log.commits.pop_front();
+            self.committed(sensor, entry.id);
+            self.pump(sensor);
+            return;
+        }
+        let follows = stored.record.last == entry.follows && stored.record.sequence + 1 == entry.sequence;
+        if !guard!(CommitFollowsLast, follows, else true) {
+            log.commits.clear();
+            self.refuse_to_holder(sensor, entry.id);
+            return;
+        }
+        let check = Check { key: Key::Record(sensor.clone()), version: stored.version };
+        let record = Record {
+            sequence: entry.sequence,
+            last: Some(entry.id),
+            sealed: stored.record.sealed,
+            values: entry.values.clone(),
+        };
+        let id = entry.id;
+        log.writing = Some(id);
+        let writes = vec![
+            Write::Put(Key::Record(sensor.clone()), Value::Record(record)),
+            Write::Put(Key::Entry(sensor.clone(), entry.sequence), Value::Entry(entry)),
+        ];
+        let checks = guard!(CommitFollowsLast, vec![check], else Vec::new());
+        self.transact(checks, writes, Pending::Commit { sensor: sensor.clone(), entry: id });
+    }
+
+    pub(super) fn commit_answered(&mut self, sensor: &SensorRef, entry: EntryId, reply: &Reply) {
+        let Some(leadership) = self.leader() else { return };
+        let state = leadership.sensor(sensor);
+        let holding = matches!(state.holder, Holder::Held(_));
+        let log = &mut state.log;
+        let Some(id) = log.writing.take_if(|writing| *writing == entry) else {
+            // Released meanwhile: the record is sealed before the next activation, whatever this says.
+            return;
+        };
+        if let Reply::Applied { version } = reply {
+            log.unanswered = false;
+            let entry = log.commits.pop_front_if(|entry| entry.id == id);
+            if let (Some(stored), Some(entry)) = (&mut log.stored, entry) {
+                stored.record = Record {
+                    sequence: entry.sequence,
+                    last: Some(entry.id),
+                    sealed: stored.record.sealed,
+                    values: entry.values.clone(),
+                };
+                stored.version = *version;
+                stored.unapplied.push(entry);
+            }
+            if holding {
+                self.committed(sensor, id);
+            }
+        } else {
+            // Refused by the check, or unknown: what is stored tells.
+            log.stored = None;
+            log.unanswered |= *reply == Reply::Unknown;
+        }
+        self.pump(sensor);
+    }
+
+    /// The journal as stored, for its holder's commits.
+    pub(super) fn cached(&mut self, sensor: &SensorRef, reply: Reply) {
+        let Some(leadership) = self.leader() else { return };
+        let state = leadership.sensor(sensor);
+        state.log.reading = false;
+        if let Reply::Journal(journal) = reply {
+            state.log.stored = Some(*journal);
+        }
+        self.pump(sensor);
+    }
+
+    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, sequence: u64, reply: &Reply) {
+        let Some(leadership) = self.leader() else { return };
+        let log = &mut leadership.sensor(sensor).log;
+        if let Some(stored) = &mut log.stored {
+            if matches!(reply, Reply::Applied { .. }) {
+                stored.unapplied.retain(|entry| entry.sequence != sequence);
+            } else {
+                let again = stored.unapplied.iter().find(|entry| entry.sequence == sequence);
+                log.marks.extend(again.map(|entry| entry.id));
+            }
+        }
+        self.pump(sensor);
+    }
+
+    /// Reads the journal for the sensor's next holder.
+    pub(super) fn read_for_activation(&mut self, sensor: &SensorRef) {
+        let request = self.ask(Request::ReadJournal { sensor: sensor.clone() });
+        if let Some(leadership) = self.leader() {
+            leadership.pending.insert(request, Pending::Prepare { sensor: sensor.clone() });
+        }
+    }
+
+    /// The next step towards an activation: read, sealed if a commit may still land, given.
+    pub(super) fn prepared(&mut self, now: Time, sensor: &SensorRef, reply: Reply) {
+        let Some(leadership) = self.leader() else { return };
+        let register = &leadership.register;
+        let Some(state) = leadership.sensors.get_mut(sensor) else { return };
+        let Holder::Preparing(preparing) = &mut state.holder else { return };
+        if !register.get(&preparing.to).is_some_and(super::Member::reachable) {
+            state.holder = Holder::Free;
+            leadership.dirty = true;
+            return;
+        }
+        match reply {
+            Reply::Journal(journal) if preparing.seal => {
+                preparing.sealing = Some(*journal);
+                self.seal(sensor);
+            }
+            Reply::Journal(journal) => self.give(now, sensor, *journal),
+            Reply::Applied { version } => {
+                let Some(mut journal) = preparing.sealing.take() else { return };
+                journal.version = version;
+                state.log.unanswered = false;
+                self.give(now, sensor, journal);
+            }
+            _ => self.read_for_activation(sensor),
+        }
+    }
+
+    /// Changes the record, so that no commit that is still on its way can follow it.
+    fn seal(&mut self, sensor: &SensorRef) {
+        let Some(leadership) = self.leader() else { return };
+        let sealed = leadership.next_fence();
+        let Holder::Preparing(preparing) = &mut leadership.sensor(sensor).holder else { return };
+        let Some(journal) = &mut preparing.sealing else { return };
+        journal.record.sealed = sealed;
+        let key = Key::Record(sensor.clone());
+        let check = Check { key: key.clone(), version: journal.version };
+        let write = Write::Put(key, Value::Record(journal.record.clone()));
+        self.transact(vec![check], vec![write], Pending::Prepare { sensor: sensor.clone() });
+    }
+
+    fn give(&mut self, now: Time, sensor: &SensorRef, journal: Journal) {
+        let Some(leadership) = self.leader() else { return };
+        let state = leadership.sensor(sensor);
+        let Holder::Preparing(preparing) = std::mem::replace(&mut state.holder, Holder::Free) else { return };
+        state.log.stored = Some(journal.clone());
+        self.grant(now, sensor, preparing.to, preparing.cause, &preparing.who, Some(journal));
+    }
+
+    fn committed(&mut self, sensor: &SensorRef, entry: EntryId) {
+        if let Some(stream) = self.holder_stream(sensor) {
+            self.send(stream, ToContainer::Committed { sensor: sensor.clone(), entry });
+        }
+    }
+
+    fn refuse_to_holder(&mut self, sensor: &SensorRef, entry: EntryId) {
+        if let Some(stream) = self.holder_stream(sensor) {
+            self.refuse(stream, sensor, entry);
+        }
+    }
+
+    fn refuse(&mut self, stream: StreamId, sensor: &SensorRef, entry: EntryId) {
+        self.send(stream, ToContainer::CommitRefused { sensor: sensor.clone(), entry });
+    }
+
+    fn holder_stream(&mut self, sensor: &SensorRef) -> Option<StreamId> {
+        let leadership = self.leader()?;
+        let Holder::Held(held) = &leadership.sensors.get(sensor)?.holder else { return None };
+        leadership.register.get(&held.by)?.live.map(|(stream, _)| stream)
+    }
+}
+
+impl Log {
+    /// The holder is gone: what it had asked for and nobody answered may land until the record is sealed.
+    pub(super) fn released(&mut self) {
+        self.unanswered |= self.writing.take().is_some();
+        self.commits.clear();
+        self.stored = None;
+    }
+}

@@ -1,0 +1,187 @@
+//! Arbitrator to arbitrator: electors, extensions while the store is away (rule 11), stranded containers.
+
+use super::leadership::{Extension, Pending, Probe};
+use super::{Arbiter, Command, Role};
+use crate::engine::{Check, Electors, Key, LeaderSeen, Request, Value, Write};
+use crate::guard;
+use crate::message::ToPeer;
+use crate::names::{ArbitratorId, ContainerName, Term};
+use crate::time::{Span, Time};
+
+/// A leader that resigned because others are better connected does not campaign for so long.
+const BARRED_AFTER_STRANDED: Span = Span::from_secs(10);
+
+impl Arbiter {
+    pub(super) fn on_peer(&mut self, now: Time, from: &ArbitratorId, message: &ToPeer) {
+        match message {
+            ToPeer::Alive { term } => self.on_alive(now, from, *term),
+            ToPeer::Elector => self.on_elector(now, from),
+            ToPeer::Extend { term, ask } => self.on_extend(now, from, *term, *ask),
+            ToPeer::Extended { term, ask } => self.on_extended(now, from, *term, *ask),
+            ToPeer::Stranded { containers } => self.on_stranded(now, *containers),
+        }
+    }
+
+    /// The leader shows itself to its peers now and then.
+    pub(super) fn greet_peers(&mut self, now: Time) {
+        let every = self.config.timing.leader_ttl;
+        let peers = self.config.peers.clone();
+        let Some(leadership) = self.leader() else { return };
+        if now < leadership.greet_peers_at {
+            return;
+        }
+        leadership.greet_peers_at = now + every;
+        let term = leadership.term;
+        for to in peers {
+            self.outbox.push(Command::Peer { to, message: ToPeer::Alive { term } });
+        }
+        self.drop_silent_electors(now);
+    }
+
+    fn on_alive(&mut self, now: Time, from: &ArbitratorId, term: Term) {
+        self.know_term(term);
+        let Role::Follower(follower) = &mut self.role else { return };
+        if self.seen.is_none() && now < follower.look_at && term == self.highest {
+            self.seen = Some(LeaderSeen { arbitrator: from.clone(), term });
+        }
+        self.outbox.push(Command::Peer { to: from.clone(), message: ToPeer::Elector });
+    }
+
+    fn on_elector(&mut self, now: Time, from: &ArbitratorId) {
+        let known = self.config.peers.contains(from);
+        let Some(leadership) = self.leader() else { return };
+        leadership.peers_seen.insert(from.clone(), now);
+        let mut electors = leadership.electors.0.clone();
+        if known && !leadership.store_away && electors.members.insert(from.clone()) {
+            self.write_electors(electors);
+        }
+    }
+
+    /// With fail-safe on, an elector that is gone would keep every extension from being given: it is
+    /// taken off the list while the store is there.
+    fn drop_silent_electors(&mut self, now: Time) {
+        let silence = self.config.timing.elector_silence;
+        let me = self.config.me.clone();
+        let Some(leadership) = self.leader() else { return };
+        let mut electors = leadership.electors.0.clone();
+        if !electors.fail_safe || leadership.store_away {
+            return;
+        }
+        let seen = &leadership.peers_seen;
+        let since = leadership.elected_at;
+        let before = electors.members.len();
+        electors.members.retain(|member| {
+            *member == me || now < seen.get(member).copied().unwrap_or(since) + silence
+        });
+        if electors.members.len() < before {
+            self.write_electors(electors);
+        }
+    }
+
+    pub(super) fn write_electors(&mut self, electors: Electors) {
+        let Some(leadership) = self.leader() else { return };
+        if leadership.pending.values().any(|pending| matches!(pending, Pending::Electors(_))) {
+            return;
+        }
+        let check = Check { key: Key::Electors, version: leadership.electors.1 };
+        let write = Write::Put(Key::Electors, Value::Electors(electors.clone()));
+        self.transact(vec![check], vec![write], Pending::Electors(electors));
+    }
+
+    /// The store is away: asks every other elector to let this leadership go on.
+    pub(super) fn ask_for_extension(&mut self, now: Time) {
+        let me = self.config.me.clone();
+        let Some(leadership) = self.leader() else { return };
+        if !leadership.store_away || !leadership.electors.0.fail_safe {
+            return;
+        }
+        leadership.asks += 1;
+        let (term, ask) = (leadership.term, leadership.asks);
+        let others: Vec<_> = leadership.electors.0.members.iter().filter(|member| **member != me).cloned().collect();
+        leadership.asked.insert(ask, Extension { asked_at: now, given: std::collections::BTreeSet::new() });
+        // Answers come within a heartbeat or so; older askings than this are worth nothing.
+        while leadership.asked.len() > 8 {
+            leadership.asked.pop_first();
+        }
+        if others.is_empty() {
+            leadership.extended = true;
+            self.confirmed(now, now);
+        }
+        for to in others {
+            self.outbox.push(Command::Peer { to, message: ToPeer::Extend { term, ask } });
+        }
+    }
+
+    /// A leader asks. The promise is given only if the store does not answer here either.
+    fn on_extend(&mut self, now: Time, from: &ArbitratorId, term: Term, ask: u64) {
+        let heartbeat = self.config.timing.heartbeat;
+        let Role::Follower(follower) = &self.role else { return };
+        if term < self.highest || follower.probe.is_some() {
+            return;
+        }
+        self.know_term(term);
+        let request = self.ask(Request::Observe);
+        let probe = Probe { asker: from.clone(), term, ask, request, deadline: now + heartbeat };
+        if let Role::Follower(follower) = &mut self.role {
+            follower.probe = Some(probe);
+        }
+    }
+
+    /// Gives the promise when the store did not answer within a heartbeat (rule 11).
+    pub(super) fn probe_over(&mut self, now: Time) {
+        let promise = self.config.timing.outlast(self.config.timing.leader_ttl);
+        let Role::Follower(follower) = &mut self.role else { return };
+        let Some(probe) = follower.probe.take_if(|probe| now >= probe.deadline) else { return };
+        if probe.term < self.highest {
+            return;
+        }
+        self.promised_until = self.promised_until.max(now + promise);
+        self.seen = Some(LeaderSeen { arbitrator: probe.asker.clone(), term: probe.term });
+        let message = ToPeer::Extended { term: probe.term, ask: probe.ask };
+        self.outbox.push(Command::Peer { to: probe.asker, message });
+    }
+
+    fn on_extended(&mut self, now: Time, from: &ArbitratorId, term: Term, ask: u64) {
+        let me = self.config.me.clone();
+        let Some(leadership) = self.leader() else { return };
+        if leadership.term != term {
+            return;
+        }
+        let members = &leadership.electors.0.members;
+        let Some(extension) = leadership.asked.get_mut(&ask) else { return };
+        extension.given.insert(from.clone());
+        let given = |member: &ArbitratorId| *member == me || extension.given.contains(member);
+        let enough = guard!(EveryElectorExtends, members.iter().all(given), else !extension.given.is_empty());
+        if enough {
+            let asked_at = extension.asked_at;
+            leadership.extended = true;
+            self.confirmed(now, asked_at);
+        }
+    }
+
+    /// A container greets this standby. One that does so again though it was told who leads cannot
+    /// reach the leader.
+    pub(super) fn note_stranded(&mut self, now: Time, name: &ContainerName) {
+        let window = self.config.timing.outlast(self.config.timing.session_ttl);
+        let Some(leader) = self.seen.as_ref().map(|seen| seen.arbitrator.clone()) else { return };
+        self.stranded.retain(|_, (_, last)| now < *last + window);
+        let (since, last) = self.stranded.entry(name.clone()).or_insert((now, now));
+        *last = now;
+        if now < *since + window {
+            return;
+        }
+        let containers = self.stranded.values().filter(|(since, last)| *last >= *since + window).count();
+        self.outbox.push(Command::Peer { to: leader, message: ToPeer::Stranded { containers } });
+    }
+
+    /// More containers are stranded with a standby than are bound here: somebody else should lead.
+    fn on_stranded(&mut self, now: Time, containers: usize) {
+        let timing = &self.config.timing;
+        let settled_in = timing.outlast(timing.session_ttl) * 2;
+        let Some(leadership) = self.leader() else { return };
+        let bound = leadership.register.values().filter(|member| member.live.is_some()).count();
+        if now >= leadership.elected_at + settled_in && containers > bound {
+            self.resign(now, now + BARRED_AFTER_STRANDED);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One sensor, as the leader knows it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::leadership::{Leadership, Phase};
+use crate::engine::{Entry, Journal};
+use crate::history::Cause;
+use crate::message::Activation;
+use crate::names::{ContainerName, Digest, EntryId, Fence, SensorRef};
+use crate::time::{Span, Time};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sensor {
+    pub(super) holder: Holder,
+    /// Where it last was, for telling a move from a return.
+    pub(super) last_on: Option<ContainerName>,
+    pub(super) moved_at: Option<Time>,
+    pub(super) polled_at: Option<Time>,
+    /// Where it failed, and when.
+    pub(super) failed: BTreeMap<ContainerName, Time>,
+    /// Failures in a row, and the earliest next try where it failed before.
+    pub(super) tries: u32,
+    pub(super) not_before: Time,
+    /// An operator's move, or where a braked sensor stays, and who wants it.
+    pub(super) wanted: Option<(ContainerName, String)>,
+    pub(super) log: Log,
+    /// Claims that wait for the end of the wait (rule 9), and how long ago each polled.
+    pub(super) claims: BTreeMap<Fence, (ContainerName, Option<Time>)>,
+}
+
+/// Who may act as the sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    /// Somebody may: the wait of rule 8 is not over.
+    Unknown,
+    /// Nobody.
+    Free,
+    /// Nobody yet: its journal is being read for the next holder.
+    Preparing(Box<Preparing>),
+    /// This container.
+    Held(Box<Held>),
+}
+
+impl Holder {
+    pub(super) fn is_held_by(&self, name: &ContainerName) -> bool {
+        matches!(self, Self::Held(held) if held.by == *name)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Preparing {
+    pub(super) to: ContainerName,
+    pub(super) cause: Cause,
+    pub(super) who: String,
+    /// A commit of this sensor may still land: the record is sealed first.
+    pub(super) seal: bool,
+    /// Read, and being sealed.
+    pub(super) sealing: Option<Journal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Held {
+    pub(super) by: ContainerName,
+    pub(super) fence: Fence,
+    pub(super) cause: Cause,
+    /// What the instance starts from, kept until the container has applied the status.
+    pub(super) unapplied: Option<Option<Box<Activation>>>,
+    pub(super) told_at: Time,
+    /// The code that it runs, where known.
+    pub(super) digest: Option<Digest>,
+    pub(super) revoked: Option<Revoked>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Revoked {
+    pub(super) at: Time,
+    pub(super) cause: Cause,
+    pub(super) who: String,
+}
+
+/// The leader's side of a sensor's journal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Log {
+    /// What is stored; `None` where a write of unknown outcome, or a new term, makes that unknown.
+    pub(super) stored: Option<Journal>,
+    pub(super) reading: bool,
+    pub(super) commits: VecDeque<Entry>,
+    /// The entry that is being written.
+    pub(super) writing: Option<EntryId>,
+    /// A commit got no answer: it may land at any time until the record changes.
+    pub(super) unanswered: bool,
+    pub(super) marks: BTreeSet<EntryId>,
+}
+
+impl Sensor {
+    pub(super) fn new(settled: bool) -> Self {
+        Self {
+            holder: if settled { Holder::Free } else { Holder::Unknown },
+            last_on: None,
+            moved_at: None,
+            polled_at: None,
+            failed: BTreeMap::new(),
+            tries: 0,
+            not_before: Time::default(),
+            wanted: None,
+            log: Log::default(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// How long ago its last poll began.
+    pub(super) fn polled_ago(&self, now: Time) -> Option<Span> {
+        self.polled_at.map(|at| now.since(at))
+    }
+
+    pub(super) fn failed_at(&self, name: &ContainerName, now: Time, memory: Span) -> bool {
+        self.failed.get(name).is_some_and(|at| now < *at + memory)
+    }
+
+    pub(super) fn each_time(&mut self, f: &mut impl FnMut(&mut Time)) {
+        self.moved_at.iter_mut().for_each(&mut *f);
+        self.polled_at.iter_mut().for_each(&mut *f);
+        self.failed.values_mut().for_each(&mut *f);
+        f(&mut self.not_before);
+        self.claims.values_mut().for_each(|(_, polled)| polled.iter_mut().for_each(&mut *f));
+        if let Holder::Held(held) = &mut self.holder {
+            f(&mut held.told_at);
+            held.revoked.iter_mut().for_each(|revoked| f(&mut revoked.at));
+        }
+    }
+}
+
+impl Leadership {
+    /// The sensor's state; one that was not known yet may be held by somebody until the wait is over.
+    pub(super) fn sensor(&mut self, sensor: &SensorRef) -> &mut Sensor {
+        let settled = self.phase == Phase::Settled;
+        self.sensors.entry(sensor.clone()).or_insert_with(|| Sensor::new(settled))
+    }
+}

@@ -1,0 +1,83 @@
+//! What is so, for people and for tests: never an input of a decision.
+
+use super::sensor::Holder;
+use super::{Arbiter, Role};
+use crate::message::State;
+use crate::names::{ContainerName, Fence, Registration, SensorRef};
+
+/// A sensor, as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SensorView {
+    /// Its reference.
+    pub sensor: SensorRef,
+    /// An operator paused it.
+    pub paused: bool,
+    /// Where it is ACTIVE.
+    pub active: Option<InstanceView>,
+    /// Where it failed lately.
+    pub failed: Vec<ContainerName>,
+}
+
+/// The active instance of a sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InstanceView {
+    /// Its container.
+    pub container: ContainerName,
+    /// Under which fence.
+    pub fence: Fence,
+    /// As far as the leader knows.
+    pub state: State,
+}
+
+/// A registered container, as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerView {
+    /// Its name.
+    pub name: ContainerName,
+    /// Its registration.
+    pub registration: Registration,
+    /// It has bound itself, and its stream is open.
+    pub up: bool,
+    /// It is drained, or hands over by itself.
+    pub draining: bool,
+    /// How many sensors are ACTIVE there.
+    pub active: usize,
+}
+
+impl Arbiter {
+    /// The sensors that the leader knows; none on a standby.
+    pub fn sensors(&self) -> Vec<SensorView> {
+        let Role::Leader(leadership) = &self.role else { return Vec::new() };
+        let view = |(sensor, state): (&SensorRef, &super::Sensor)| SensorView {
+            sensor: sensor.clone(),
+            paused: leadership.paused.contains_key(sensor),
+            active: match &state.holder {
+                Holder::Held(held) => Some(InstanceView {
+                    container: held.by.clone(),
+                    fence: held.fence,
+                    state: match (&held.revoked, &held.unapplied) {
+                        (Some(_), _) => State::Draining,
+                        (None, Some(_)) => State::Starting,
+                        (None, None) => State::Running,
+                    },
+                }),
+                Holder::Unknown | Holder::Free | Holder::Preparing(_) => None,
+            },
+            failed: state.failed.keys().cloned().collect(),
+        };
+        leadership.sensors.iter().map(view).collect()
+    }
+
+    /// The register as the leader knows it; empty on a standby.
+    pub fn containers(&self) -> Vec<ContainerView> {
+        let Role::Leader(leadership) = &self.role else { return Vec::new() };
+        let view = |(name, member): (&ContainerName, &super::Member)| ContainerView {
+            name: name.clone(),
+            registration: member.entry.registration,
+            up: member.live.is_some(),
+            draining: member.draining || leadership.drained.contains_key(name),
+            active: leadership.held_by(name).len(),
+        };
+        leadership.register.iter().map(view).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! The guardian's decisions: freeze at the lease's end, thaw when it is back, kill when the container is gone.
+//!
+//! The guardian alone thaws. It looks at the lease right before and right after, so that a pause
+//! between look and act leaves an instance running no longer than one pass of its loop.
+
+use crate::guard;
+use crate::time::{Span, Time};
+
+/// What the guardian is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A deadline has come.
+    Wake,
+    /// The lease's end, as the container has published it.
+    Lease(Time),
+    /// The container's pipe has closed.
+    ContainerGone,
+}
+
+/// What the guardian does to every process below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Stop them. `late_by` is how long after the lease's end this was decided.
+    Freeze {
+        /// Zero when it was decided in time.
+        late_by: Span,
+    },
+    /// Let them go on.
+    Thaw,
+    /// End them all, then itself.
+    Kill,
+}
+
+/// The guardian of one container incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Guardian {
+    lease_end: Time,
+    frozen: bool,
+    container_gone: bool,
+}
+
+impl Guardian {
+    /// Takes one event; returns what to do, in order.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
+        match event {
+            Event::Wake => {}
+            Event::Lease(end) => self.lease_end = end,
+            Event::ContainerGone => {
+                self.container_gone = true;
+                if guard!(GuardianKills, true, else false) {
+                    return vec![Command::Kill];
+                }
+            }
+        }
+        let holds = now < self.lease_end;
+        if holds && self.frozen {
+            self.frozen = false;
+            return vec![Command::Thaw];
+        }
+        if !holds && !self.frozen && guard!(GuardianFreezes, true, else false) {
+            self.frozen = true;
+            return vec![Command::Freeze { late_by: now.since(self.lease_end) }];
+        }
+        Vec::new()
+    }
+
+    /// When to wake it, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Time> {
+        (!self.frozen && guard!(GuardianFreezes, true, else false)).then_some(self.lease_end)
+    }
+
+    /// The same with all times counted from `now`.
+    #[must_use]
+    pub fn normalised(&self, now: Time) -> Self {
+        let mut same = self.clone();
+        same.lease_end.normalise(now);
+        same
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time(0) + Span::from_millis(millis)
+    }
+
+    fn holding_until(end: Time) -> Guardian {
+        let mut guardian = Guardian { frozen: true, ..Guardian::default() };
+        assert_eq!(guardian.handle(at(1), Event::Lease(end)), vec![Command::Thaw]);
+        guardian
+    }
+
+    #[test]
+    fn freezes_at_the_end_of_the_lease() {
+        let mut guardian = holding_until(at(2_000));
+        assert_eq!(guardian.next_deadline(), Some(at(2_000)));
+        assert_eq!(guardian.handle(at(2_000), Event::Wake), vec![Command::Freeze { late_by: Span::ZERO }]);
+        assert_eq!(guardian.next_deadline(), None);
+    }
+
+    #[test]
+    fn says_how_late_it_froze() {
+        let mut guardian = holding_until(at(2_000));
+        let commands = guardian.handle(at(2_700), Event::Wake);
+        assert_eq!(commands, vec![Command::Freeze { late_by: Span::from_millis(700) }]);
+    }
+
+    #[test]
+    fn thaws_when_the_lease_is_back() {
+        let mut guardian = holding_until(at(2_000));
+        guardian.handle(at(2_000), Event::Wake);
+        assert_eq!(guardian.handle(at(2_500), Event::Lease(at(4_000))), vec![Command::Thaw]);
+    }
+
+    #[test]
+    fn does_not_thaw_on_a_lease_that_is_over_when_it_looks() {
+        let mut guardian = holding_until(at(2_000));
+        guardian.handle(at(2_000), Event::Wake);
+        assert_eq!(guardian.handle(at(5_000), Event::Lease(at(4_000))), vec![]);
+    }
+
+    #[test]
+    fn kills_all_when_the_container_is_gone() {
+        let mut guardian = holding_until(at(2_000));
+        assert_eq!(guardian.handle(at(100), Event::ContainerGone), vec![Command::Kill]);
+    }
+
+    #[test]
+    fn is_equal_to_itself_at_another_time() {
+        let early = holding_until(at(2_000));
+        let late = holding_until(at(3_000));
+        assert_eq!(early.normalised(at(1_000)), late.normalised(at(2_000)));
+    }
+}

@@ -1,0 +1,609 @@
+//! The session: the part of a sensor container that decides whether its instances may act.
+//!
+//! `handle(now, event)` changes its state and returns commands in order; `next_deadline()` names when to
+//! wake it. One loop sends the heartbeats, applies the statuses and enforces the lease (rule 1). The
+//! shell's side of the contract:
+//!
+//! - `now` is CLOCK_BOOTTIME, read after the message was read and before anything is sent;
+//! - every process is below the guardian, and [`Event::Gone`] means that its whole group is dead, or
+//!   that SIGKILL reached all of it a second ago;
+//! - [`Command::Freeze`] stops every process; only the guardian lets them go on.
+
+mod effects;
+mod instance;
+mod link;
+
+use std::collections::BTreeMap;
+
+use crate::engine::Body;
+use crate::guard;
+use crate::message::{Effects, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
+use crate::names::{ArbitratorId, ContainerName, EntryId, Fence, Incarnation, Machine, ProcessId, Registration, SensorRef, StreamId, Term};
+use crate::placement::Labels;
+use crate::time::{Span, Time};
+
+use instance::Instance;
+use link::Link;
+
+/// What one container is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// Its name.
+    pub name: ContainerName,
+    /// Where it runs.
+    pub machine: Machine,
+    /// Labels, for the policy.
+    pub labels: Labels,
+    /// How much weight it takes.
+    pub capacity: Option<u32>,
+    /// The arbitrators, in the order in which they are tried.
+    pub arbitrators: Vec<ArbitratorId>,
+    /// How late a freeze may be.
+    pub margin: Span,
+    /// How often heartbeats are sent before a leader has said.
+    pub heartbeat: Span,
+    /// An instance frozen for longer is killed: others wait for what it holds.
+    pub freeze_limit: Span,
+    /// When a poll counts as hung.
+    pub poll_timeout: Span,
+    /// So many raising polls in a row are a failure.
+    pub max_errors: u32,
+    /// How long a failed-there mark is told to new leaders.
+    pub failure_memory: Span,
+}
+
+/// What the session is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A deadline has come.
+    Wake,
+    /// The packs were read (again): what this container could run.
+    Offers(Vec<Offer>),
+    /// A stream that was asked for is open.
+    StreamOpened(StreamId),
+    /// A stream could not be opened, or has ended.
+    StreamClosed(StreamId),
+    /// An arbitrator's message.
+    Message {
+        /// On which stream.
+        stream: StreamId,
+        /// The message.
+        message: ToContainer,
+    },
+    /// A process is loaded and can be activated.
+    Ready(ProcessId),
+    /// It has been set up.
+    Activated(ProcessId),
+    /// A poll has returned.
+    PollReturned {
+        /// Of which process.
+        process: ProcessId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A direct effect was made.
+    Emitted {
+        /// By which process.
+        process: ProcessId,
+        /// Its id.
+        id: EntryId,
+        /// The effect.
+        effect: Body,
+    },
+    /// The process and its whole group are dead.
+    Gone(ProcessId),
+    /// The sink has confirmed an entry, or a direct effect.
+    Published {
+        /// Whose.
+        sensor: SensorRef,
+        /// Its id.
+        id: EntryId,
+    },
+    /// The guardian has frozen everything, so long after the lease's end.
+    Froze {
+        /// Zero when in time.
+        late_by: Span,
+    },
+    /// The guardian is gone, and with it every process.
+    GuardianGone,
+    /// Hand everything over, then leave the register and stop.
+    Leave,
+}
+
+/// How a poll returned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Well; of a journaled sensor with what it did, if it did anything.
+    Good(Option<Work>),
+    /// It raised.
+    Raised {
+        /// It had already done something that is now withheld.
+        effects: bool,
+    },
+}
+
+/// What a poll did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Work {
+    /// Drawn when the poll began.
+    pub id: EntryId,
+    /// The sensor's own values after it.
+    pub values: Body,
+    /// What is to be dispatched and written elsewhere.
+    pub effects: Body,
+}
+
+/// What the shell does for the session, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Open a stream to an arbitrator; answered by [`Event::StreamOpened`] or [`Event::StreamClosed`].
+    Connect {
+        /// The stream's number.
+        stream: StreamId,
+        /// To whom.
+        to: ArbitratorId,
+    },
+    /// Close a stream.
+    Close(StreamId),
+    /// Send on a stream.
+    Send {
+        /// On which.
+        stream: StreamId,
+        /// The message.
+        message: ToArbitrator,
+    },
+    /// Start a process of a sensor, and load it.
+    Spawn {
+        /// Of which sensor.
+        sensor: SensorRef,
+        /// Its number.
+        process: ProcessId,
+    },
+    /// Set it up, from these values of its own (none of a direct one).
+    Activate {
+        /// Which.
+        process: ProcessId,
+        /// The sensor's own values.
+        values: Option<Body>,
+    },
+    /// Let it poll once.
+    Poll {
+        /// Which.
+        process: ProcessId,
+        /// Under which fence.
+        fence: Fence,
+    },
+    /// Kill it and its group; answered by [`Event::Gone`].
+    Kill(ProcessId),
+    /// Stop every process: the lease has ended. Connections to sinks are reset.
+    Freeze,
+    /// Write the lease's end where the guardian reads it.
+    PublishLease(Time),
+    /// Hand effects to the sink; answered by [`Event::Published`] unless connections are reset first.
+    Publish {
+        /// Whose.
+        sensor: SensorRef,
+        /// Under which fence.
+        fence: Fence,
+        /// The entry's or the effect's id.
+        id: EntryId,
+        /// What.
+        effects: Body,
+    },
+    /// Everything is handed over and the register is left: stop.
+    Exit,
+}
+
+/// The part of a sensor container that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    config: Config,
+    incarnation: Incarnation,
+    predecessor_stopped: bool,
+    registration: Option<Registration>,
+    highest: Option<(Term, ArbitratorId)>,
+    link: Link,
+    /// Which arbitrator is tried next, and who was named leader.
+    next_arbitrator: usize,
+    named_leader: Option<ArbitratorId>,
+    session_ttl: Span,
+    heartbeat: Span,
+    /// The lease's end; past ends stay, as a lapsed lease.
+    lease_end: Time,
+    /// The lease has ended and everything was frozen; with when, and how late.
+    lapse: Option<Lapse>,
+    /// Only the acknowledgement of a heartbeat from this one on revives the lapsed lease.
+    revive_from: Option<u64>,
+    instances: BTreeMap<SensorRef, Instance>,
+    streams: u64,
+    processes: u64,
+    reports: Vec<Report>,
+    leaving: bool,
+    outbox: Vec<Command>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Lapse {
+    since: Time,
+    late_by: Span,
+}
+
+impl Session {
+    /// A container that has just started. `predecessor_stopped`: it holds its machine's lock for the
+    /// name, and has killed what its predecessor left.
+    pub fn new(config: Config, incarnation: Incarnation, predecessor_stopped: bool, now: Time) -> Self {
+        Self {
+            heartbeat: config.heartbeat,
+            session_ttl: config.heartbeat * 4,
+            config,
+            incarnation,
+            predecessor_stopped,
+            registration: None,
+            highest: None,
+            link: Link::Idle { retry_at: now },
+            next_arbitrator: 0,
+            named_leader: None,
+            lease_end: Time::default(),
+            lapse: Some(Lapse { since: now, late_by: Span::ZERO }),
+            revive_from: None,
+            instances: BTreeMap::new(),
+            streams: 0,
+            processes: 0,
+            reports: Vec::new(),
+            leaving: false,
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Takes one event; returns what to do, in order.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
+        self.enforce_lease(now);
+        match event {
+            Event::Wake => {}
+            Event::Offers(offers) => self.on_offers(offers),
+            Event::StreamOpened(stream) => self.on_stream_opened(now, stream),
+            Event::StreamClosed(stream) => self.on_stream_closed(now, stream),
+            Event::Message { stream, message } => self.on_message(now, stream, message),
+            Event::Ready(process) => self.on_ready(process),
+            Event::Activated(process) => self.on_activated(now, process),
+            Event::PollReturned { process, outcome } => self.on_poll_returned(now, process, outcome),
+            Event::Emitted { process, id, effect } => self.on_emitted(process, id, effect),
+            Event::Gone(process) => self.on_gone(now, process),
+            Event::Published { sensor, id } => self.on_published(&sensor, id),
+            Event::Froze { late_by } => self.on_froze(late_by),
+            Event::GuardianGone => self.expect_all_gone(),
+            Event::Leave => self.leaving = true,
+        }
+        self.keep_link(now);
+        self.advance(now);
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// When to wake the session if nothing else happens, and why.
+    pub fn next_deadline(&self) -> Option<(Time, &'static str)> {
+        let lease = (self.lease_end, "the lease ends");
+        let limit = self.lapse.as_ref().map(|lapse| (lapse.since + self.config.freeze_limit, "frozen for too long"));
+        let frozen = self.lapse.is_some();
+        let limit = limit.filter(|_| self.instances.values().any(Instance::runs_on));
+        let own = if frozen { limit } else { Some(lease) };
+        let instances = self.instances.values().filter_map(|instance| instance.next_deadline(frozen));
+        own.into_iter().chain(Some(self.link.next_deadline())).chain(instances).min()
+    }
+
+    /// Whether the lease holds.
+    pub fn may_act(&self, now: Time) -> bool {
+        now < self.lease_end
+    }
+
+    /// The fence under which a sensor is ACTIVE here, if it is.
+    pub fn active(&self, sensor: &SensorRef) -> Option<Fence> {
+        self.instances.get(sensor)?.grant.as_ref().map(|grant| grant.fence)
+    }
+
+    /// The same with all times counted from `now`, for a model checker.
+    #[must_use]
+    pub fn normalised(&self, now: Time) -> Self {
+        let mut same = self.clone();
+        let mut f = |time: &mut Time| time.normalise(now);
+        f(&mut same.lease_end);
+        same.lapse.iter_mut().for_each(|lapse| f(&mut lapse.since));
+        same.link.each_time(&mut f);
+        same.instances.values_mut().for_each(|instance| instance.each_time(&mut f));
+        same
+    }
+
+    /// Freezes everything when the lease ends (rule 5).
+    fn enforce_lease(&mut self, now: Time) {
+        if now < self.lease_end {
+            return;
+        }
+        if self.lapse.is_none() {
+            self.lapse = Some(Lapse { since: now, late_by: now.since(self.lease_end) });
+            self.revive_from = None;
+            for instance in self.instances.values_mut() {
+                instance.sink_reset();
+            }
+            if guard!(ContainerFreezes, true, else false) {
+                self.outbox.push(Command::Freeze);
+            }
+        }
+        let limit = self.config.freeze_limit;
+        if self.lapse.as_ref().is_some_and(|lapse| now >= lapse.since + limit) {
+            for instance in self.instances.values_mut() {
+                instance.stop_now(StopCause::FrozenTooLong);
+            }
+        }
+    }
+
+    /// The lease now ends at `end`.
+    fn extend_lease(&mut self, now: Time, end: Time) {
+        self.lease_end = self.lease_end.max(end);
+        if now >= self.lease_end {
+            return;
+        }
+        if let Some(lapse) = self.lapse.take() {
+            let frozen_for = now.since(lapse.since);
+            for (sensor, instance) in &mut self.instances {
+                instance.thaw(now, frozen_for, spread(sensor));
+            }
+        }
+        self.outbox.push(Command::PublishLease(self.lease_end));
+    }
+
+    /// The guardian's word on its freeze: late, and the container's own was too, may be an overlap.
+    fn on_froze(&mut self, late_by: Span) {
+        let Some(lapse) = &self.lapse else { return };
+        let late_by = late_by.min(lapse.late_by);
+        if late_by <= self.config.margin {
+            return;
+        }
+        for (sensor, instance) in &self.instances {
+            if let Some(grant) = &instance.grant {
+                let report = Report::PossibleOverlap { sensor: sensor.clone(), fence: grant.fence, late_by };
+                self.reports.push(report);
+            }
+        }
+    }
+
+    fn on_message(&mut self, now: Time, stream: StreamId, message: ToContainer) {
+        let current = self.link.stream() == Some(stream);
+        if !guard!(OlderStreamsIgnored, current, else true) {
+            return;
+        }
+        match message {
+            ToContainer::Welcome { term, leader, session, registration, session_ttl, heartbeat } if current => {
+                let welcome = link::Welcomed { stream, session, registration, session_ttl, heartbeat };
+                self.on_welcome(now, term, &leader, welcome);
+            }
+            ToContainer::NotLeader { leader } if current => self.try_another(now, leader),
+            ToContainer::NameTaken { .. } if current => self.name_taken(now),
+            ToContainer::Resigning if current => self.try_another(now, None),
+            ToContainer::Left if current => self.on_left(now),
+            ToContainer::Ack { session, sequence, sent_at } => self.on_ack(now, session, sequence, sent_at),
+            ToContainer::SetStatus { sensor, fence, status } => self.on_status(now, &sensor, fence, status),
+            ToContainer::Committed { sensor, entry } => self.on_committed(&sensor, entry),
+            ToContainer::CommitRefused { sensor, entry } => self.on_refused(&sensor, entry),
+            ToContainer::Welcome { .. }
+            | ToContainer::NotLeader { .. }
+            | ToContainer::NameTaken { .. }
+            | ToContainer::Resigning
+            | ToContainer::Left => {}
+        }
+    }
+
+    fn on_status(&mut self, now: Time, sensor: &SensorRef, fence: Fence, status: Status) {
+        if !self.link.is_bound() {
+            return;
+        }
+        let Some(instance) = self.instances.get_mut(sensor) else {
+            self.say_stopped(sensor, fence, StopCause::Asked);
+            return;
+        };
+        match status {
+            Status::Active(activation) => {
+                if instance.grant.is_some() {
+                    if instance.refence(fence) {
+                        let applied = ToArbitrator::Applied { sensor: sensor.clone(), fence, state: instance.state(self.lapse.is_some()) };
+                        self.tell(applied);
+                    }
+                    return;
+                }
+                let higher = guard!(OnlyHigherFenceActivates, fence > instance.stopped, else true);
+                match activation {
+                    Some(activation) if higher => {
+                        instance.activate(now, fence, *activation);
+                        let applied = ToArbitrator::Applied { sensor: sensor.clone(), fence, state: instance.state(self.lapse.is_some()) };
+                        self.tell(applied);
+                    }
+                    _ => {
+                        instance.stopped = instance.stopped.max(fence);
+                        let stopped = instance.stopped;
+                        self.say_stopped(sensor, stopped, StopCause::Asked);
+                    }
+                }
+            }
+            Status::Standby => {
+                let lapsed = self.lapse.is_some();
+                if !instance.ask_to_stop(now, fence, lapsed) {
+                    let stopped = instance.stopped;
+                    self.say_stopped(sensor, stopped, StopCause::Asked);
+                } else if guard!(WordAfterStop, false, else true) {
+                    self.say_stopped(sensor, fence, StopCause::Asked);
+                }
+            }
+        }
+    }
+
+    fn on_offers(&mut self, offers: Vec<Offer>) {
+        for offer in &offers {
+            let instance = self.instances.entry(offer.sensor.clone()).or_insert_with(|| Instance::new(offer.clone()));
+            if instance.offer != *offer {
+                instance.offer = offer.clone();
+                instance.renew_standby();
+            }
+        }
+        let kept: Vec<_> = offers.iter().map(|offer| offer.sensor.clone()).collect();
+        self.instances.retain(|sensor, instance| kept.contains(sensor) || instance.grant.is_some());
+        if self.link.is_bound() {
+            self.tell(ToArbitrator::Offers(offers));
+        }
+    }
+
+    fn say_stopped(&mut self, sensor: &SensorRef, fence: Fence, cause: StopCause) {
+        self.tell(ToArbitrator::Stopped { sensor: sensor.clone(), fence, cause });
+    }
+
+    /// Sends to the leader, if this container is bound to one.
+    fn tell(&mut self, message: ToArbitrator) {
+        if let Link::Bound(bound) = &self.link {
+            self.outbox.push(Command::Send { stream: bound.stream, message });
+        }
+    }
+
+    /// The guardian is gone and takes every process with it: none of that counts as a death.
+    fn expect_all_gone(&mut self) {
+        for instance in self.instances.values_mut() {
+            if let Some(process) = &mut instance.process {
+                process.killed = true;
+                self.outbox.push(Command::Kill(process.id));
+            }
+        }
+    }
+
+    /// Every step that can be taken now, of every instance.
+    fn advance(&mut self, now: Time) {
+        let holds = now < self.lease_end;
+        let bound = self.link.is_bound();
+        let sensors: Vec<_> = self.instances.keys().cloned().collect();
+        for sensor in sensors {
+            self.advance_one(now, &sensor, holds, bound);
+        }
+        self.leave_when_empty();
+    }
+
+    fn advance_one(&mut self, now: Time, sensor: &SensorRef, holds: bool, bound: bool) {
+        let timeout = self.config.poll_timeout;
+        let lapsed = self.lapse.is_some();
+        let Some(instance) = self.instances.get_mut(sensor) else { return };
+        if instance.hung(now, lapsed) {
+            instance.failed_at = Some(now);
+            instance.stop_now(StopCause::Hung);
+        }
+        instance.apply(sensor, holds, bound.then(|| self.link.stream()).flatten(), &mut self.outbox);
+        instance.act(now, holds && !lapsed, timeout, &mut self.outbox);
+        if let Some(process) = instance.to_kill(now) {
+            self.outbox.push(Command::Kill(process));
+        }
+        if let Some((fence, cause)) = instance.word() {
+            self.say_stopped(sensor, fence, cause);
+        }
+        let Some(instance) = self.instances.get_mut(sensor) else { return };
+        if instance.process.is_none() && now >= instance.respawn_at && !self.leaving {
+            self.processes += 1;
+            let process = ProcessId(self.processes);
+            instance.process = Some(instance::Process::starting(process));
+            self.outbox.push(Command::Spawn { sensor: sensor.clone(), process });
+        }
+    }
+
+    fn of_process(&mut self, process: ProcessId) -> Option<(SensorRef, &mut Instance)> {
+        self.instances
+            .iter_mut()
+            .find(|(_, instance)| instance.process.as_ref().is_some_and(|own| own.id == process))
+            .map(|(sensor, instance)| (sensor.clone(), instance))
+    }
+
+    fn on_ready(&mut self, process: ProcessId) {
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.ready();
+        }
+    }
+
+    fn on_activated(&mut self, now: Time, process: ProcessId) {
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.activated(now);
+        }
+    }
+
+    fn on_poll_returned(&mut self, now: Time, process: ProcessId, outcome: Outcome) {
+        let max_errors = self.config.max_errors;
+        let Some((sensor, instance)) = self.of_process(process) else { return };
+        let fence = instance.grant.as_ref().map(|grant| grant.fence);
+        let told = instance.poll_returned(now, outcome, max_errors);
+        match (told, fence) {
+            (Some(instance::Told::Failing), Some(fence)) => self.reports.push(Report::Failing { sensor, fence }),
+            (Some(instance::Told::Recovered), _) => self.reports.push(Report::Recovered { sensor }),
+            _ => {}
+        }
+    }
+
+    fn on_emitted(&mut self, process: ProcessId, id: EntryId, effect: Body) {
+        if let Some((_, instance)) = self.of_process(process)
+            && instance.offer.effects == Effects::Direct
+        {
+            instance.emitted(id, effect);
+        }
+    }
+
+    fn on_gone(&mut self, now: Time, process: ProcessId) {
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.gone(now);
+        }
+    }
+
+    fn on_published(&mut self, sensor: &SensorRef, id: EntryId) {
+        let Some(instance) = self.instances.get_mut(sensor) else { return };
+        if instance.published(id) {
+            self.tell(ToArbitrator::Mark { sensor: sensor.clone(), entry: id });
+        }
+    }
+
+    fn on_committed(&mut self, sensor: &SensorRef, entry: EntryId) {
+        if let Some(instance) = self.instances.get_mut(sensor) {
+            instance.committed(entry);
+        }
+    }
+
+    fn on_refused(&mut self, sensor: &SensorRef, entry: EntryId) {
+        if let Some(instance) = self.instances.get_mut(sensor) {
+            instance.refused(entry);
+        }
+    }
+
+    fn leave_when_empty(&mut self) {
+        let empty = self.instances.values().all(|instance| instance.grant.is_none());
+        if !self.leaving || !empty {
+            return;
+        }
+        for instance in self.instances.values_mut() {
+            if let Some(process) = instance.process.as_mut().filter(|process| !process.killed) {
+                process.killed = true;
+                self.outbox.push(Command::Kill(process.id));
+            }
+        }
+        let clear = self.instances.values().all(|instance| instance.process.is_none());
+        if let Link::Bound(bound) = &mut self.link
+            && clear
+            && !bound.left
+        {
+            bound.left = true;
+            let stream = bound.stream;
+            self.outbox.push(Command::Send { stream, message: ToArbitrator::Leaving });
+        }
+    }
+
+    fn on_left(&mut self, now: Time) {
+        if self.leaving {
+            self.outbox.push(Command::Exit);
+        } else {
+            self.try_another(now, None);
+        }
+    }
+}
+
+/// A number that differs from sensor to sensor, so that overdue polls do not all begin at one instant.
+fn spread(sensor: &SensorRef) -> u64 {
+    sensor.as_str().bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}

@@ -1,0 +1,194 @@
+//! What an instance does to the outside: committed and applied in order, or held and handed on, behind the gate.
+
+use std::collections::VecDeque;
+
+use super::Command;
+use super::Work;
+use super::instance::Instance;
+use crate::engine::{Body, Entry, Journal};
+use crate::guard;
+use crate::message::{StopCause, ToArbitrator};
+use crate::names::{EntryId, Fence, SensorRef, StreamId};
+
+/// Entries that wait to be committed or applied; then the sensor's next poll waits. Enough to poll on
+/// through a leader change at a poll a second, few enough that what they hold stays small.
+const ENTRIES_AT_MOST: usize = 8;
+
+/// The journal of one activation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Log {
+    /// The last entry, committed or waiting, and its number: the next one follows it.
+    last: Option<EntryId>,
+    sequence: u64,
+    /// The sensor's own values as its next poll sees them.
+    values: Body,
+    /// Entries that are not applied yet, oldest first.
+    queue: VecDeque<Waiting>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Waiting {
+    entry: Entry,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Step {
+    /// Not sent to the leader, or sent on a stream that is lost.
+    Unsent,
+    /// Sent to the leader.
+    Sent,
+    /// In the journal.
+    Committed,
+    /// Handed to the sink.
+    Published,
+}
+
+/// The effects of a direct sensor that the sink has not confirmed, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Direct {
+    queue: VecDeque<(EntryId, Body, bool)>,
+}
+
+impl Log {
+    pub(super) fn from_journal(journal: Journal) -> Self {
+        let waiting = |entry| Waiting { entry, step: Step::Committed };
+        let unapplied = guard!(UnappliedFirst, journal.unapplied, else Vec::new());
+        Self {
+            last: journal.record.last,
+            sequence: journal.record.sequence,
+            values: journal.record.values,
+            queue: unapplied.into_iter().map(waiting).collect(),
+        }
+    }
+
+    /// A poll's work becomes the next entry.
+    pub(super) fn push(&mut self, work: Work, fence: Fence) {
+        let Work { id, values, effects } = work;
+        self.sequence += 1;
+        let entry =
+            Entry { id, follows: self.last, sequence: self.sequence, fence, values: values.clone(), effects };
+        self.last = Some(id);
+        self.values = values;
+        self.queue.push_back(Waiting { entry, step: Step::Unsent });
+    }
+
+    pub(super) fn values(&self) -> &Body {
+        &self.values
+    }
+
+    /// Nothing waits.
+    pub(super) fn is_applied(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.len() >= ENTRIES_AT_MOST
+    }
+
+    /// Nothing of it goes out from here any more; what was committed is the next holder's.
+    pub(super) fn discarded(mut self) -> Self {
+        self.queue.clear();
+        self
+    }
+}
+
+impl Direct {
+    pub(super) fn is_open(&self) -> bool {
+        !self.queue.is_empty()
+    }
+}
+
+impl Instance {
+    pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
+        self.parts()?.log
+    }
+
+    pub(super) fn emitted(&mut self, id: EntryId, effect: Body) {
+        if let Some(parts) = self.parts() {
+            parts.direct.queue.push_back((id, effect, false));
+        }
+    }
+
+    /// Sends what waits to be committed, and hands on what may go out (rule 4).
+    pub(super) fn apply(&mut self, sensor: &SensorRef, holds: bool, leader: Option<StreamId>, outbox: &mut Vec<Command>) {
+        let Some(parts) = self.parts() else { return };
+        let may_pass = guard!(GateChecksLease, holds, else true);
+        if may_pass {
+            for (id, effects, handed) in parts.direct.queue.iter_mut().filter(|(_, _, handed)| !handed) {
+                *handed = true;
+                outbox.push(Command::Publish {
+                    sensor: sensor.clone(),
+                    fence: parts.fence,
+                    id: *id,
+                    effects: effects.clone(),
+                });
+            }
+        }
+        let Some(log) = parts.log else { return };
+        if let Some(first) = log.queue.front_mut()
+            && first.step == Step::Committed
+            && may_pass
+        {
+            first.step = Step::Published;
+            outbox.push(Command::Publish {
+                sensor: sensor.clone(),
+                fence: parts.fence,
+                id: first.entry.id,
+                effects: first.entry.effects.clone(),
+            });
+        }
+        let Some(stream) = leader else { return };
+        for waiting in log.queue.iter_mut().filter(|waiting| waiting.step == Step::Unsent) {
+            waiting.step = Step::Sent;
+            let message = ToArbitrator::Commit { sensor: sensor.clone(), entry: waiting.entry.clone() };
+            outbox.push(Command::Send { stream, message });
+        }
+    }
+
+    /// The stream to the leader is lost: what it has not answered is sent again, on the next one.
+    pub(super) fn unsend(&mut self) {
+        for waiting in self.log_mut().into_iter().flat_map(|log| &mut log.queue) {
+            if waiting.step == Step::Sent {
+                waiting.step = Step::Unsent;
+            }
+        }
+    }
+
+    /// Connections to the sink are reset: what it has not confirmed goes again, under the same id.
+    pub(super) fn sink_reset(&mut self) {
+        let Some(parts) = self.parts() else { return };
+        for (_, _, handed) in &mut parts.direct.queue {
+            *handed = false;
+        }
+        for waiting in parts.log.into_iter().flat_map(|log| &mut log.queue) {
+            if waiting.step == Step::Published {
+                waiting.step = Step::Committed;
+            }
+        }
+    }
+
+    pub(super) fn committed(&mut self, id: EntryId) {
+        for waiting in self.log_mut().into_iter().flat_map(|log| &mut log.queue) {
+            if waiting.entry.id == id {
+                waiting.step = waiting.step.max(Step::Committed);
+            }
+        }
+    }
+
+    /// The journal went on without this instance: nothing that it knows holds.
+    pub(super) fn refused(&mut self, id: EntryId) {
+        let waits = |waiting: &Waiting| waiting.entry.id == id && waiting.step < Step::Committed;
+        if self.log_mut().is_some_and(|log| log.queue.iter().any(waits)) {
+            self.stop_now(StopCause::Refused);
+        }
+    }
+
+    /// The sink confirmed it; `true` if it is a journal entry that is to be marked.
+    pub(super) fn published(&mut self, id: EntryId) -> bool {
+        let Some(parts) = self.parts() else { return false };
+        parts.direct.queue.retain(|(waiting, _, _)| *waiting != id);
+        let Some(log) = parts.log else { return false };
+        log.queue.pop_front_if(|first| first.entry.id == id).is_some()
+    }
+}

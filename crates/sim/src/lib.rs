@@ -1,0 +1,1 @@
+//! Whole clusters of core in simulated time.

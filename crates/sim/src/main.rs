@@ -1,0 +1,2 @@
+//! Runs simulated clusters.
+fn main() {}

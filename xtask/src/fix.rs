@@ -1,0 +1,48 @@
+//! The gate's mending twin: rewrites what the gate compares.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::program::Program;
+use crate::steps::{self, Step};
+use crate::{needs, python, sim};
+
+/// Mends what can be mended.
+pub(crate) fn run() -> Result<ExitCode> {
+    needs::C_COMPILER.ensure()?;
+    // Clippy's mending leaves lines that want formatting.
+    let mut steps = vec![
+        Step::new("clippy", clippy),
+        Step::new("format", format),
+        Step::new("generated", generated),
+        Step::new("snapshots", snapshots),
+    ];
+    if !python::files()?.is_empty() {
+        steps.push(Step::new("python", python::fix));
+    }
+    Ok(steps::run_all(&steps))
+}
+
+fn clippy() -> Result<()> {
+    Program::cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--fix"])
+        .args(["--allow-dirty", "--allow-staged"])
+        .run()
+}
+
+fn format() -> Result<()> {
+    Program::cargo().args(["fmt", "--all"]).run()
+}
+
+fn generated() -> Result<()> {
+    sim::guards(&["--write", "docs/guards.md"])
+}
+
+fn snapshots() -> Result<()> {
+    Program::cargo()
+        .args(["test", "-p", "st2sa-sim"])
+        .env("INSTA_UPDATE", "always")
+        .env("INSTA_FORCE_PASS", "1")
+        .run()
+}

@@ -1,0 +1,78 @@
+//! The gate: every check there is, none of which writes a tracked file.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::flags;
+use crate::program::Program;
+use crate::steps::{self, Step};
+use crate::{deny, hygiene, needs, python, sim};
+
+/// Seeds simulated by the gate: a short version of the run of 10,000, so that the gate stays
+/// something one runs before every commit.
+const GATE_SEEDS: &str = "2000";
+
+/// Seeds spent on each guard that is taken out: a short version too. A guard whose absence takes
+/// more seeds than this to be noticed is one the simulation hardly tests.
+const GATE_SEEDS_PER_BROKEN_GUARD: &str = "500";
+
+/// Runs the gate.
+pub(crate) fn run() -> Result<ExitCode> {
+    needs::C_COMPILER.ensure()?;
+    let mut steps = vec![
+        Step::new("format", format),
+        Step::new("clippy", clippy),
+        Step::new("docs", docs),
+        Step::new("generated", generated),
+        Step::new("tests", tests),
+        Step::new("simulation", simulation),
+        Step::new("broken guards", broken_guards),
+        Step::new("deny", deny::check),
+        Step::new("hygiene", hygiene::check),
+    ];
+    if !python::files()?.is_empty() {
+        steps.push(Step::new("python", python::check));
+    }
+    Ok(steps::run_all(&steps))
+}
+
+fn format() -> Result<()> {
+    Program::cargo().args(["fmt", "--all", "--check"]).run()
+}
+
+fn clippy() -> Result<()> {
+    Program::cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--locked"])
+        .args(["--", "-D", "warnings"])
+        .run()
+}
+
+fn docs() -> Result<()> {
+    let (variable, flags) = flags::appended("RUSTDOCFLAGS", &["-D", "warnings"]);
+    Program::cargo()
+        .args(["doc", "--workspace", "--no-deps"])
+        .args(["--document-private-items", "--locked"])
+        .env(variable, flags)
+        .run()
+}
+
+fn generated() -> Result<()> {
+    sim::guards(&["--check", "docs/guards.md"])
+}
+
+fn tests() -> Result<()> {
+    Program::cargo()
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        // Else insta leaves its proposals beside the snapshots.
+        .env("INSTA_UPDATE", "no")
+        .run()
+}
+
+fn simulation() -> Result<()> {
+    sim::check(&["--seeds", GATE_SEEDS])
+}
+
+fn broken_guards() -> Result<()> {
+    sim::check(&["--broken", "all", "--seeds", GATE_SEEDS_PER_BROKEN_GUARD])
+}
