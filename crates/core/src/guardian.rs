@@ -13,6 +13,8 @@ pub enum Event {
     Wake,
     /// The lease's end, as the container has published it.
     Lease(Time),
+    /// Everything has been stopped, as told.
+    Stopped,
     /// The container's pipe has closed.
     ContainerGone,
 }
@@ -20,9 +22,11 @@ pub enum Event {
 /// What the guardian does to every process below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Stop them. `late_by` is how long after the lease's end this was decided.
-    Freeze {
-        /// Zero when it was decided in time.
+    /// Stop them; answered by [`Event::Stopped`].
+    Freeze,
+    /// Tell the container that all are stopped.
+    Report {
+        /// How long after the lease's end they were.
         late_by: Span,
     },
     /// Let them go on.
@@ -32,11 +36,19 @@ pub enum Command {
 }
 
 /// The guardian of one container incarnation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+///
+/// It begins frozen: what it takes over, or starts, runs only once a lease holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Guardian {
     lease_end: Time,
     frozen: bool,
     container_gone: bool,
+}
+
+impl Default for Guardian {
+    fn default() -> Self {
+        Self { lease_end: Time::default(), frozen: true, container_gone: false }
+    }
 }
 
 impl Guardian {
@@ -45,6 +57,7 @@ impl Guardian {
         match event {
             Event::Wake => {}
             Event::Lease(end) => self.lease_end = end,
+            Event::Stopped => return vec![Command::Report { late_by: now.since(self.lease_end) }],
             Event::ContainerGone => {
                 self.container_gone = true;
                 if guard!(GuardianKills, true, else false) {
@@ -59,7 +72,7 @@ impl Guardian {
         }
         if !holds && !self.frozen && guard!(GuardianFreezes, true, else false) {
             self.frozen = true;
-            return vec![Command::Freeze { late_by: now.since(self.lease_end) }];
+            return vec![Command::Freeze];
         }
         Vec::new()
     }
@@ -87,7 +100,7 @@ mod tests {
     }
 
     fn holding_until(end: Time) -> Guardian {
-        let mut guardian = Guardian { frozen: true, ..Guardian::default() };
+        let mut guardian = Guardian::default();
         assert_eq!(guardian.handle(at(1), Event::Lease(end)), vec![Command::Thaw]);
         guardian
     }
@@ -96,15 +109,16 @@ mod tests {
     fn freezes_at_the_end_of_the_lease() {
         let mut guardian = holding_until(at(2_000));
         assert_eq!(guardian.next_deadline(), Some(at(2_000)));
-        assert_eq!(guardian.handle(at(2_000), Event::Wake), vec![Command::Freeze { late_by: Span::ZERO }]);
+        assert_eq!(guardian.handle(at(2_000), Event::Wake), vec![Command::Freeze]);
         assert_eq!(guardian.next_deadline(), None);
     }
 
     #[test]
     fn says_how_late_it_froze() {
         let mut guardian = holding_until(at(2_000));
-        let commands = guardian.handle(at(2_700), Event::Wake);
-        assert_eq!(commands, vec![Command::Freeze { late_by: Span::from_millis(700) }]);
+        assert_eq!(guardian.handle(at(2_001), Event::Wake), vec![Command::Freeze]);
+        let commands = guardian.handle(at(2_700), Event::Stopped);
+        assert_eq!(commands, vec![Command::Report { late_by: Span::from_millis(700) }]);
     }
 
     #[test]

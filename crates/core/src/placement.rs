@@ -1,7 +1,8 @@
 //! Where each sensor should be ACTIVE: a pure function from what is known to a plan and its reasons.
 //!
 //! [`plan`] looks at one moment and remembers nothing: whoever calls it says what may be moved ([`SensorNeed::may_move`])
-//! and carries the plan out. It works in passes, each from where the last one left the sensors, until one changes nothing;
+//! and carries the plan out. It works in passes, each from where the last one left the sensors, until one changes nothing.
+//! Then it forgets what it moved and looks again as if the plan had been carried out, until that changes nothing either;
 //! so a plan that was carried out is the plan of its own result, and plans do not flap.
 //!
 //! One pass is: an operator's moves, what must leave its container or has none, newer code, the balance of load.
@@ -97,9 +98,9 @@ pub struct Placement {
 
 /// The most passes of one plan.
 ///
-/// The second pass nearly always finds nothing left to do; a third is rare. The bound only keeps a plan finite should
-/// passes ever chase each other: what is left then is done by the next plan.
-const MAX_PASSES: usize = 12;
+/// A plan that changes nothing takes one, one that does nearly always three, for the last two find nothing left to do.
+/// The bound only keeps a plan finite should passes ever chase each other: what is left then is done by the next plan.
+const MAX_PASSES: usize = 16;
 
 /// Plans where every sensor of `problem` should be ACTIVE.
 pub fn plan(problem: &Problem) -> Plan {
@@ -107,10 +108,10 @@ pub fn plan(problem: &Problem) -> Plan {
     let mut state = model::State::new(&model);
     for _ in 0..MAX_PASSES {
         let before = state.at.clone();
-        state.begin_pass(&model);
+        state.begin_pass();
         settle::settle(&model, &mut state);
         balance::balance(&model, &mut state);
-        if state.at == before {
+        if state.at == before && !state.begin_stage() {
             break;
         }
     }

@@ -99,6 +99,8 @@ pub enum Event {
         /// Its id.
         id: EntryId,
     },
+    /// [`Command::Freeze`] was carried out.
+    Frozen,
     /// The guardian has frozen everything, so long after the lease's end.
     Froze {
         /// Zero when in time.
@@ -175,7 +177,7 @@ pub enum Command {
     },
     /// Kill it and its group; answered by [`Event::Gone`].
     Kill(ProcessId),
-    /// Stop every process: the lease has ended. Connections to sinks are reset.
+    /// Stop every process: the lease has ended. Connections to sinks are reset. Answered by [`Event::Frozen`].
     Freeze,
     /// Write the lease's end where the guardian reads it.
     PublishLease(Time),
@@ -225,7 +227,16 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Lapse {
     since: Time,
-    late_by: Span,
+    /// How late the container's own freeze was, and the guardian's, once they are done.
+    own: Option<Span>,
+    guardian: Option<Span>,
+    told: bool,
+}
+
+impl Lapse {
+    fn since(since: Time) -> Self {
+        Self { since, own: None, guardian: None, told: false }
+    }
 }
 
 impl Session {
@@ -244,7 +255,7 @@ impl Session {
             next_arbitrator: 0,
             named_leader: None,
             lease_end: Time::default(),
-            lapse: Some(Lapse { since: now, late_by: Span::ZERO }),
+            lapse: Some(Lapse { own: Some(Span::ZERO), ..Lapse::since(now) }),
             revive_from: None,
             instances: BTreeMap::new(),
             streams: 0,
@@ -270,7 +281,8 @@ impl Session {
             Event::Emitted { process, id, effect } => self.on_emitted(process, id, effect),
             Event::Gone(process) => self.on_gone(now, process),
             Event::Published { sensor, id } => self.on_published(&sensor, id),
-            Event::Froze { late_by } => self.on_froze(late_by),
+            Event::Frozen => self.on_frozen(now.since(self.lease_end), None),
+            Event::Froze { late_by } => self.on_frozen(Span(u64::MAX), Some(late_by)),
             Event::GuardianGone => self.expect_all_gone(),
             Event::Leave => self.leaving = true,
         }
@@ -318,7 +330,7 @@ impl Session {
             return;
         }
         if self.lapse.is_none() {
-            self.lapse = Some(Lapse { since: now, late_by: now.since(self.lease_end) });
+            self.lapse = Some(Lapse::since(now));
             self.revive_from = None;
             for instance in self.instances.values_mut() {
                 instance.sink_reset();
@@ -341,6 +353,7 @@ impl Session {
         if now >= self.lease_end {
             return;
         }
+        self.tell_of_late_freeze();
         if let Some(lapse) = self.lapse.take() {
             let frozen_for = now.since(lapse.since);
             for (sensor, instance) in &mut self.instances {
@@ -350,11 +363,24 @@ impl Session {
         self.outbox.push(Command::PublishLease(self.lease_end));
     }
 
-    /// The guardian's word on its freeze: late, and the container's own was too, may be an overlap.
-    fn on_froze(&mut self, late_by: Span) {
-        let Some(lapse) = &self.lapse else { return };
-        let late_by = late_by.min(lapse.late_by);
-        if late_by <= self.config.margin {
+    /// A freeze is done; where both the container's and its guardian's were late, instances may have
+    /// run on beside their successors (rule 5).
+    fn on_frozen(&mut self, own: Span, guardian: Option<Span>) {
+        let Some(lapse) = &mut self.lapse else { return };
+        match guardian {
+            Some(late_by) => lapse.guardian = Some(late_by),
+            None => lapse.own = Some(own),
+        }
+        if lapse.own.is_some() && lapse.guardian.is_some() {
+            self.tell_of_late_freeze();
+        }
+    }
+
+    fn tell_of_late_freeze(&mut self) {
+        let margin = self.config.margin;
+        let Some(lapse) = &mut self.lapse else { return };
+        let late_by = lapse.own.into_iter().chain(lapse.guardian).min().unwrap_or_default();
+        if late_by <= margin || std::mem::replace(&mut lapse.told, true) {
             return;
         }
         for (sensor, instance) in &self.instances {

@@ -19,7 +19,7 @@ const GOAL_PERCENT: u64 = 110;
 ///
 /// Eight sensors on four containers never need more; larger clusters have so many good arrangements that the quick
 /// search finds one.
-const LOOKS: u64 = 50_000;
+const LOOKS: u64 = 10_000;
 
 /// The most pieces for which all arrangements are searched when the quick search fails.
 const MAX_PIECES: usize = 64;

@@ -9,8 +9,10 @@ use super::model::{Cause, FAILED, Flaw, Model, State};
 pub(super) struct Piece {
     pub(super) sensor: usize,
     pub(super) weight: u64,
-    /// Where it would stay at no cost; absent when it has to be placed anyway, so that any place costs nothing.
+    /// Away from there it costs a move; absent when it has to be moved or placed anyway, so that any place costs nothing.
     home: Option<usize>,
+    /// Nothing forces it away from where it was at first, so it counts against the draw limit of others.
+    volunteers: bool,
     /// How unfit a container may be that receives it: exactly so much.
     flaw: Flaw,
     /// Pieces of one class on one container are interchangeable.
@@ -62,8 +64,14 @@ impl<'m> Board<'m> {
                 loose || sensor.need.may_move && !state.pinned[index] && here & FAILED == 0;
             let mut others = model.flaws(index).iter().enumerate();
             if may_leave && others.any(|(other, &other_flaw)| other != at && other_flaw == flaw) {
-                let home = (!loose).then_some(at);
-                pieces.push(Piece { sensor: index, weight: sensor.weight, home, flaw, class: 0, at });
+                // One that an earlier pass moved may go home again, but not to stale code.
+                let home = match state.origin[index] {
+                    _ if loose => None,
+                    Some(origin) if model.flaw(index, origin) == 0 => Some(origin),
+                    origin => origin.filter(|&origin| origin == at),
+                };
+                let weight = sensor.weight;
+                pieces.push(Piece { sensor: index, weight, home, volunteers: !loose, flaw, class: 0, at });
             } else {
                 settled[at].0 += 1;
                 settled[at].1 += sensor.weight;
@@ -71,7 +79,8 @@ impl<'m> Board<'m> {
         }
         // Of equal ones, those that have to be placed anyway come first: moving them costs nothing.
         let key = |piece: &Piece| {
-            (Reverse(piece.weight), piece.home.is_some(), piece.flaw, model.flaws(piece.sensor))
+            let cost = (piece.home.is_some(), piece.volunteers);
+            (Reverse(piece.weight), cost, piece.flaw, model.flaws(piece.sensor))
         };
         pieces.sort_by(|one, two| key(one).cmp(&key(two)).then(one.sensor.cmp(&two.sensor)));
         for index in 1..pieces.len() {
@@ -89,6 +98,13 @@ impl<'m> Board<'m> {
             .zip(&load)
             .map(|(here, &load)| if here.draining { u64::MAX } else { here.capacity.max(load) })
             .collect();
+        let floor = settled
+            .iter()
+            .zip(&model.containers)
+            .map(|(&(_, weight), here)| if here.draining { u64::MAX } else { weight })
+            .collect();
+        let away = |piece: &&Piece| piece.home.is_some_and(|home| home != piece.at);
+        let moves = pieces.iter().filter(away).map(|_| 1).sum();
         Self {
             model,
             pieces,
@@ -96,11 +112,11 @@ impl<'m> Board<'m> {
             load,
             drawn: state.drawn.clone(),
             limit: hard.clone(),
-            floor: settled.iter().map(|&(_, weight)| weight).collect(),
+            floor,
             settled,
             hard,
             excess: 0,
-            moves: 0,
+            moves,
         }
     }
 
@@ -234,10 +250,12 @@ impl<'m> Board<'m> {
 
     /// Whether `piece` may be moved to `target`, whatever the loads.
     pub(super) fn may_go(&self, piece: usize, target: usize) -> bool {
-        let home = self.pieces[piece].home;
-        let counts = home.is_some() && home != Some(target);
+        let Piece { home, volunteers, .. } = self.pieces[piece];
+        let counts = volunteers && home != Some(target);
+        let overfull = self.hard[target] > self.model.containers[target].capacity;
         self.pieces[piece].at != target
             && (!counts || self.drawn[target] < self.model.draw_limit)
+            && (!overfull || home == Some(target))
             && self.is_fit(piece, target)
     }
 
@@ -248,7 +266,7 @@ impl<'m> Board<'m> {
 
     /// Moves `piece` to `target`; moving it back restores the board.
     pub(super) fn shift(&mut self, piece: usize, target: usize) {
-        let Piece { at: from, weight, home, .. } = self.pieces[piece];
+        let Piece { at: from, weight, home, volunteers, .. } = self.pieces[piece];
         self.excess -= self.excess(from) + self.excess(target);
         self.load[from] -= weight;
         self.load[target] += weight;
@@ -258,17 +276,11 @@ impl<'m> Board<'m> {
         if let Err(place) = self.on[target].binary_search(&piece) {
             self.on[target].insert(place, piece);
         }
-        if let Some(home) = home {
-            if from == home {
-                self.moves += 1;
-            } else {
-                self.drawn[from] -= 1;
-            }
-            if target == home {
-                self.moves -= 1;
-            } else {
-                self.drawn[target] += 1;
-            }
+        self.moves += u64::from(home == Some(from));
+        self.moves -= u64::from(home == Some(target));
+        if volunteers {
+            self.drawn[from] -= u64::from(home != Some(from));
+            self.drawn[target] += u64::from(home != Some(target));
         }
         self.pieces[piece].at = target;
         self.excess += self.excess(from) + self.excess(target);

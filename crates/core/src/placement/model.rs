@@ -40,7 +40,7 @@ pub(super) struct Sensor<'a> {
     pub(super) holder: Option<usize>,
     /// Where an operator wants it, where that is here.
     pub(super) wanted: Option<usize>,
-    /// It failed on its holder and on another container: the source is at fault, not the node.
+    /// It failed on more than one container: the source is at fault, not the node.
     pub(super) source_at_fault: bool,
     /// Its row of `tastes`.
     taste: Option<usize>,
@@ -105,8 +105,7 @@ impl<'a> Model<'a> {
                 weight: weight(need),
                 holder,
                 wanted: find(&need.wanted),
-                source_at_fault: failures > 1
-                    && holder.is_some_and(|holder| flaws[row + holder] & FAILED != 0),
+                source_at_fault: failures > 1,
                 taste: (!need.prefer.is_empty()).then(|| {
                     *taste_rows.entry(&need.prefer).or_insert_with(|| {
                         tastes.push(rooms.iter().map(|room| liking(&need.prefer, room)).collect());
@@ -155,13 +154,19 @@ fn liking(prefer: &Labels, room: &Room) -> u32 {
 pub(super) struct State {
     /// Where each sensor is.
     pub(super) at: Vec<Option<usize>>,
+    /// Where each sensor was when the stage began.
+    pub(super) origin: Vec<Option<usize>>,
     /// What each container carries.
     pub(super) load: Vec<u64>,
-    /// How many sensors each container drew by moves that nothing forced.
+    /// How many sensors each container drew by moves that nothing forced, in all stages.
     pub(super) drawn: Vec<u64>,
-    /// Why each sensor that is elsewhere than at first was moved there.
+    /// The same before this stage.
+    drawn_before: Vec<u64>,
+    /// Why each sensor was first moved in this stage.
     pub(super) cause: Vec<Option<Cause>>,
-    /// It had to be placed in this pass, so another target costs no move.
+    /// Why each sensor was first moved before this stage.
+    cause_before: Vec<Option<Cause>>,
+    /// It had to be placed anyway in this stage, so another target costs no move.
     pub(super) loose: Vec<bool>,
     /// It is where an operator wants it.
     pub(super) pinned: Vec<bool>,
@@ -203,27 +208,51 @@ impl State {
             }
         }
         Self {
+            origin: at.clone(),
             at,
             load,
             drawn: vec![0; model.containers.len()],
+            drawn_before: vec![0; model.containers.len()],
             cause: vec![None; count],
+            cause_before: vec![None; count],
             loose: vec![false; count],
             pinned: vec![false; count],
         }
     }
 
-    /// Forgets what held only for the last pass, and counts the draws of all passes so far.
-    pub(super) fn begin_pass(&mut self, model: &Model<'_>) {
-        self.loose.fill(false);
-        self.pinned.fill(false);
-        self.drawn.fill(0);
-        for (index, sensor) in model.sensors.iter().enumerate() {
-            if self.at[index] == sensor.holder {
+    /// Begins a stage: from here on it is as if the sensors had always been where they are, but for the draws.
+    ///
+    /// Says `false`, and does nothing, if the last stage moved nothing.
+    pub(super) fn begin_stage(&mut self) -> bool {
+        if self.at == self.origin {
+            return false;
+        }
+        self.origin.clone_from(&self.at);
+        self.drawn_before.clone_from(&self.drawn);
+        for (before, cause) in self.cause_before.iter_mut().zip(&mut self.cause) {
+            *before = before.or(cause.take());
+        }
+        true
+    }
+
+    /// Begins a pass within a stage, which knows what earlier passes moved and why.
+    pub(super) fn begin_pass(&mut self) {
+        self.drawn.clone_from(&self.drawn_before);
+        for index in 0..self.at.len() {
+            self.pinned[index] = false;
+            self.loose[index] = false;
+            if self.at[index] == self.origin[index] {
                 self.cause[index] = None;
             } else if let (Some(at), Some(cause)) = (self.at[index], self.cause[index]) {
                 self.drawn[at] += u64::from(cause.is_voluntary());
+                self.loose[index] = cause.is_forced() || cause == Cause::Full;
             }
         }
+    }
+
+    /// Why `sensor` was first moved.
+    pub(super) fn first_cause(&self, sensor: usize) -> Option<Cause> {
+        self.cause_before[sensor].or(self.cause[sensor])
     }
 
     /// Whether `container` can take `weight` more within its capacity.

@@ -84,7 +84,7 @@ fn rule(
     }
     let beside = state.load[at] - sensor.weight;
     if flaw != 0
-        && state.cause[index].is_some_and(Cause::is_forced)
+        && state.first_cause(index).is_some_and(Cause::is_forced)
         && let Some(room) = problem.containers.get(here.name)
         && let Some(despite) = obstacle(sensor.need, here.name, room, beside)
     {
@@ -96,7 +96,7 @@ fn rule(
     let Some(holder) = sensor.holder else {
         return Rule::LeavesLost { from, to: on };
     };
-    match state.cause[index] {
+    match state.first_cause(index) {
         Some(Cause::Draining) => Rule::LeavesDraining { from, to: on },
         Some(Cause::Failed) => Rule::LeavesFailed { from, to: on },
         Some(Cause::StaleCode) => Rule::LeavesStaleCode { from, to: on },

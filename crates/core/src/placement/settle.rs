@@ -14,8 +14,13 @@ const MAX_MOVES_FOR_ROOM: u64 = 4;
 /// The most sensors for which room is sought in one pass: each search costs up to a millisecond in a large cluster,
 /// and where more than a handful do not fit, capacity is what is missing.
 const MAX_SEARCHES_FOR_ROOM: usize = 16;
+/// How often in one pass a sensor is tried that found no place: one that left after it may have freed one.
+const MAX_TRIES: usize = 3;
 /// The most steps of one search for room, some 20 ns each.
 const LOOKS_FOR_ROOM: u64 = 20_000;
+
+/// How unfit a container may be that receives a sensor, the best first: none that drains receives anything.
+const LADDER: [Flaw; 4] = [0, STALE, FAILED, FAILED + STALE];
 
 /// Does all that has to be done whatever the balance.
 pub(super) fn settle(model: &Model<'_>, state: &mut State) {
@@ -73,26 +78,43 @@ fn rehouse(model: &Model<'_>, state: &mut State, goal: u64) {
         (state.at[sensor].is_some(), Reverse(model.sensors[sensor].weight), sensor)
     });
     let mut searches = MAX_SEARCHES_FOR_ROOM;
-    for (sensor, cause, below) in homeless {
-        let flaws = model.flaws(sensor);
-        let weight = model.sensors[sensor].weight;
-        for flaw in [0, STALE, FAILED, FAILED + STALE].into_iter().filter(|&flaw| flaw < below) {
-            let target = best(model, state, sensor, goal, |container| {
-                flaws[container] == flaw && state.fits(model, container, weight)
-            });
-            if let Some(target) = target {
-                state.shift(model, sensor, target, cause);
-                state.loose[sensor] = true;
-                break;
-            }
-            if flaws.contains(&flaw)
-                && searches > 0
-                && make_room(model, state, sensor, flaw, cause, &mut searches)
-            {
-                break;
-            }
+    for _ in 0..MAX_TRIES {
+        let waiting = homeless.len();
+        homeless.retain(|&(sensor, cause, below)| {
+            !house(model, state, sensor, cause, below, goal, &mut searches)
+        });
+        if homeless.is_empty() || homeless.len() == waiting {
+            return;
         }
     }
+}
+
+/// Puts `sensor` on the fittest container that has or can be given room, if there is one below that flaw.
+fn house(
+    model: &Model<'_>,
+    state: &mut State,
+    sensor: usize,
+    cause: Cause,
+    below: Flaw,
+    goal: u64,
+    searches: &mut usize,
+) -> bool {
+    let flaws = model.flaws(sensor);
+    let weight = model.sensors[sensor].weight;
+    for flaw in LADDER.into_iter().filter(|&flaw| flaw < below && flaws.contains(&flaw)) {
+        let target = best(model, state, sensor, goal, |container| {
+            flaws[container] == flaw && state.fits(model, container, weight)
+        });
+        if let Some(target) = target {
+            state.shift(model, sensor, target, cause);
+            state.loose[sensor] = true;
+            return true;
+        }
+        if *searches > 0 && make_room(model, state, sensor, flaw, cause, searches) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Why `sensor` has to go elsewhere, and below which flaw the new place has to stay; nothing if it may stay.
@@ -104,7 +126,7 @@ fn must_leave(model: &Model<'_>, state: &State, sensor: usize) -> Option<(Cause,
     if state.pinned[sensor] || flaw == 0 {
         return None;
     }
-    if let Some(cause) = state.cause[sensor].filter(|cause| cause.is_forced()) {
+    if let Some(cause) = state.cause[sensor].filter(|_| state.loose[sensor]) {
         // An earlier pass had nothing better; there may be room by now.
         return Some((cause, flaw));
     }
@@ -208,11 +230,12 @@ fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64) {
                 continue;
             }
             let flaws = model.flaws(index);
-            let target = best(model, state, index, goal, |target| {
-                target != container
-                    && flaws[target] <= flaws[container]
-                    && flaws[target] & DRAINING == 0
-                    && state.fits(model, target, sensor.weight)
+            let target = LADDER.into_iter().filter(|&flaw| flaw <= flaws[container]).find_map(|flaw| {
+                best(model, state, index, goal, |target| {
+                    target != container
+                        && flaws[target] == flaw
+                        && state.fits(model, target, sensor.weight)
+                })
             });
             if let Some(target) = target {
                 choice = Some((key, index, target));

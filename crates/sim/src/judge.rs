@@ -1,0 +1,304 @@
+//! What the world shows the checker: messages that pass, acts, meetings of two instances.
+
+use st2sa_core::engine::{Body, Key, Reply, Request, Value, Write};
+use st2sa_core::message::{Status, ToArbitrator, ToContainer};
+use st2sa_core::names::{EntryId, Fence, ProcessId, RequestId};
+
+use crate::checker::{Actor, Lease, WAKE};
+use crate::clock::{MILLI, Nanos};
+use crate::node::Doing;
+use crate::windows::Window;
+use crate::world::{self, Happening, World};
+
+impl World {
+    /// A container sends.
+    pub(crate) fn check_sending(&mut self, node: usize, line: usize, message: &ToArbitrator) {
+        match message {
+            ToArbitrator::Heartbeat(heartbeat) => {
+                let now = self.nodes[node].clock.read(self.nodes[node].container.decided_at);
+                self.checker.sent.insert((line, heartbeat.sequence), now);
+                if heartbeat.binds.is_some() {
+                    self.check_binding(node, line, now);
+                }
+                for report in &heartbeat.reports {
+                    if matches!(report, st2sa_core::message::Report::PossibleOverlap { .. }) {
+                        self.checker.late.retain(|(late, _)| *late != node);
+                    }
+                }
+            }
+            ToArbitrator::Hello(hello) => {
+                let arbitrator = self.streams[line].arbitrator;
+                let core = &self.arbitrators[arbitrator];
+                let leads = core.core.leads(core.clock.read(self.now));
+                if let (Some(term), Some((shown, whose))) = (leads, &hello.highest)
+                    && (*shown > term || *shown == term && *whose != core.id)
+                {
+                    self.enter(Window::HigherTermShown);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_binding(&mut self, node: usize, line: usize, now: st2sa_core::time::Time) {
+        let Some((term, leader, ttl)) = self.checker.welcomes.get(&line).cloned() else { return };
+        let lease = self.checker.leases[node].clone();
+        let twice = term == lease.term && lease.leader.as_ref().is_some_and(|known| *known != leader);
+        if term < lease.term || twice {
+            let name = &self.nodes[node].name;
+            let what = format!("{name} bound itself to {leader} in term {term} after {:?} in {}", lease.leader, lease.term);
+            self.checker.fail(self.now, "terms-rise", what);
+        }
+        let end = now + ttl;
+        if lease.end > end {
+            self.enter(Window::LeaseLongerThanTtl);
+        }
+        let check = lease.check + 1;
+        self.checker.leases[node] = Lease { line: Some(line), ttl, end: lease.end.min(end), check, term, leader: Some(leader) };
+        self.watch_lease(node);
+    }
+
+    /// A message reaches a container.
+    pub(crate) fn check_received(&mut self, node: usize, line: usize, message: &ToContainer) {
+        let lease = &self.checker.leases[node];
+        if lease.line.is_some_and(|bound| bound > line) && !matches!(message, ToContainer::NotLeader { .. }) {
+            self.enter(Window::OldStreamDelivered);
+        }
+        match message {
+            ToContainer::Welcome { term, leader, session_ttl, .. } => {
+                let lease = &self.checker.leases[node];
+                let other = lease.leader.as_ref().is_some_and(|known| known != leader);
+                if *term < lease.term || *term == lease.term && other {
+                    self.enter(Window::LowerTermShown);
+                }
+                self.checker.welcomes.insert(line, (*term, leader.clone(), *session_ttl));
+            }
+            ToContainer::Ack { sequence, .. } if self.checker.leases[node].line == Some(line) => {
+                let Some(&sent_at) = self.checker.sent.get(&(line, *sequence)) else { return };
+                let lease = &mut self.checker.leases[node];
+                let end = sent_at + lease.ttl;
+                if end > lease.end {
+                    lease.end = end;
+                    lease.check += 1;
+                    self.watch_lease(node);
+                }
+            }
+            ToContainer::NameTaken { .. } => self.enter(Window::NameHeldTwice),
+            _ => {}
+        }
+    }
+
+    fn watch_lease(&mut self, node: usize) {
+        let lease = &self.checker.leases[node];
+        let margin = self.run.setup.timing.margin;
+        let at = self.nodes[node].clock.when(lease.end + margin) + 5 * MILLI;
+        let check = lease.check;
+        self.at(at, Happening::LeaseCheck(node, check));
+    }
+
+    /// A lease ended a margin ago: nothing runs on, unless nobody was there to freeze it.
+    pub(crate) fn lease_check(&mut self, node: usize, check: u64) {
+        let lease = &self.checker.leases[node];
+        let end = lease.end + self.run.setup.timing.margin;
+        if lease.check != check {
+            return;
+        }
+        let here = &self.nodes[node];
+        if here.clock.read(self.now) < end {
+            self.watch_lease(node);
+            return;
+        }
+        let runs_on = here.sensors.values().find(|sensor| sensor.doing.acts() && world::is_running(sensor, here, self.now));
+        let Some(sensor) = runs_on else { return };
+        let number = sensor.sensor;
+        if self.nobody_to_freeze(node) {
+            self.enter(Window::FrozenLate);
+            if self.nodes[node].container.alive {
+                self.checker.late.insert((node, self.nodes[node].container.epoch));
+            }
+            return;
+        }
+        let what = format!("{} runs on at {}", self.checker.sensor_name(number), self.nodes[node].name);
+        self.checker.fail(self.now, "acts-under-lease", what);
+    }
+
+    /// Neither the container nor its guardian can run, or could until just now.
+    pub(crate) fn nobody_to_freeze(&self, node: usize) -> bool {
+        let here = &self.nodes[node];
+        let out = |alive: bool, paused_until: Nanos| !alive || self.now < paused_until + WAKE && paused_until > 0;
+        out(here.container.alive, here.container.paused_until) && out(here.guardian.alive, here.guardian.paused_until)
+    }
+
+    /// Instances of one sensor that act at once.
+    pub(crate) fn judge_meetings(&mut self) {
+        for (sensor, one, two) in std::mem::take(&mut self.checker.met) {
+            self.judge(sensor, one, two);
+        }
+    }
+
+    fn judge(&mut self, sensor: usize, one: Actor, two: Actor) {
+        let excused = self.now < self.checker.hidden_until
+            || self.nobody_to_freeze(one.0)
+            || self.nobody_to_freeze(two.0);
+        if excused {
+            self.enter(Window::FrozenLate);
+            return;
+        }
+        let (first, second) = (&self.nodes[one.0].name, &self.nodes[two.0].name);
+        let what = format!("{} acts at {first} and at {second} ({one:?}, {two:?})", self.checker.sensor_name(sensor));
+        self.checker.fail(self.now, "one-active", what);
+    }
+
+    pub(crate) fn check_poll(&mut self, node: usize, process: ProcessId, fence: Fence, decided_at: Nanos) {
+        let Some(sensor) = self.nodes[node].sensors.get(&process) else { return };
+        let number = sensor.sensor;
+        if decided_at == self.now {
+            self.checker.acted_under(self.now, number, fence);
+        }
+    }
+
+    pub(crate) fn check_publish(
+        &mut self,
+        node: usize,
+        sensor: usize,
+        fence: Fence,
+        id: EntryId,
+        effects: &Body,
+        decided_at: Nanos,
+    ) {
+        let reading = self.nodes[node].clock.read(decided_at);
+        if reading >= self.checker.leases[node].end {
+            let what = format!("{} passes an effect at {}", self.checker.sensor_name(sensor), self.nodes[node].name);
+            self.checker.fail(self.now, "acts-under-lease", what);
+        }
+        if decided_at == self.now {
+            self.checker.acted_under(self.now, sensor, fence);
+            if let Some(other) = self.checker.acting_beside(sensor, node) {
+                self.judge(sensor, (node, ProcessId(0)), other);
+            }
+        }
+        if self.run.setup.sensors[sensor].effects == st2sa_core::message::Effects::Journal {
+            let items: Vec<u64> = effects
+                .bytes()
+                .chunks_exact(8)
+                .filter_map(|chunk| chunk.try_into().ok().map(u64::from_le_bytes))
+                .collect();
+            self.checker.reaches_sink(self.now, sensor, id, &items);
+        }
+    }
+
+    /// A guardian is about to let a node go on.
+    pub(crate) fn check_thaw(&mut self, node: usize) {
+        let here = &self.nodes[node];
+        let mut bad = None;
+        for sensor in here.sensors.values().filter(|sensor| sensor.alive && sensor.doing == Doing::Polling) {
+            let (fence, given_to) = self.checker.newest[sensor.sensor];
+            if given_to != node && fence > sensor.fence {
+                bad = Some((sensor.sensor, fence, given_to));
+            }
+        }
+        if let Some((sensor, fence, given_to)) = bad {
+            let (name, other) = (&self.nodes[node].name, &self.nodes[given_to].name);
+            let what = format!("{} is thawed at {name} after {fence} gave it to {other}", self.checker.sensor_name(sensor));
+            self.checker.fail(self.now, "given-away-stays", what);
+        }
+    }
+
+    /// A leader sends.
+    pub(crate) fn check_sent(&mut self, _arbitrator: usize, line: usize, message: &ToContainer) {
+        let node = self.streams[line].node;
+        let ToContainer::SetStatus { sensor, fence, status: Status::Active(activation) } = message else { return };
+        let Some(number) = self.sensor_number(sensor) else { return };
+        self.checker.gives(self.now, number, *fence, node);
+        match activation {
+            None if self.nodes[node].frozen => self.enter(Window::AdoptedFrozen),
+            None => {}
+            Some(activation) => {
+                if activation.journal.as_ref().is_some_and(|journal| !journal.unapplied.is_empty()) {
+                    self.enter(Window::LeftUnapplied);
+                }
+                self.check_hard_rules(node, number);
+            }
+        }
+    }
+
+    fn check_hard_rules(&mut self, node: usize, sensor: usize) {
+        let zone = self.run.setup.sensors[sensor].zone;
+        let name = self.checker.sensor_name(sensor).to_owned();
+        if zone.is_some_and(|zone| zone != self.run.setup.machines[node].zone) {
+            self.checker.fail(self.now, "hard-rules", format!("{name} may not run in that zone"));
+        }
+        if self.checker.paused.contains(&sensor) {
+            self.checker.fail(self.now, "hard-rules", format!("{name} is paused"));
+        }
+        if self.checker.drained.contains(&node) {
+            let what = format!("{name} is given to {}, which is drained", self.nodes[node].name);
+            self.checker.fail(self.now, "hard-rules", what);
+        }
+    }
+
+    /// The engine applied something, or refused to.
+    pub(crate) fn engine_applied(
+        &mut self,
+        arbitrator: usize,
+        epoch: u64,
+        request: RequestId,
+        ask: &Request,
+        reply: &Reply,
+        _term_before: st2sa_core::names::Term,
+    ) {
+        let node = &self.arbitrators[arbitrator];
+        let stale = node.process.epoch != epoch || !node.asked.contains(&request);
+        match (ask, reply) {
+            (_, Reply::Won { term, .. }) => {
+                self.checker.won(self.now, *term);
+                self.keep_backup();
+            }
+            (Request::Transact(_), Reply::NotLeader) => self.enter(Window::DeposedWriteRefused),
+            (Request::Retake { .. }, Reply::Done) => self.enter(Window::Retaken),
+            (Request::Resign { .. }, Reply::Done) => self.enter(Window::Resigned),
+            (Request::Transact(transaction), Reply::Applied { .. }) => {
+                if stale {
+                    self.enter(Window::AppliedWithoutAnswer);
+                }
+                for write in transaction.writes.clone() {
+                    self.check_written(&write);
+                }
+                self.keep_backup();
+            }
+            _ => {}
+        }
+    }
+
+    fn check_written(&mut self, write: &Write) {
+        match write {
+            Write::Delete(Key::Register(name)) => {
+                let alive = |node: &crate::node::Node| node.name == *name && node.container.alive && !node.leaving;
+                if self.nodes.iter().any(alive) {
+                    self.enter(Window::StruckAlive);
+                }
+            }
+            Write::Put(Key::Record(_), Value::Record(record)) if record.sealed.n > 0 => self.enter(Window::Sealed),
+            // Paused counts from when a leader knows it: see `intents`.
+            Write::Delete(Key::Pause(sensor)) => {
+                if let Some(number) = self.sensor_number(sensor) {
+                    self.checker.paused.remove(&number);
+                }
+            }
+            Write::Delete(Key::Drain(name)) => {
+                let node = self.nodes.iter().position(|node| node.name == *name);
+                node.map(|node| self.checker.drained.remove(&node));
+            }
+            _ => {}
+        }
+    }
+
+    fn keep_backup(&mut self) {
+        if self.run.setup.forgetful {
+            self.backups.push_back((self.now, self.store.clone()));
+            if self.backups.len() > 64 {
+                self.backups.pop_front();
+            }
+        }
+    }
+}

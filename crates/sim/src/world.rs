@@ -1,0 +1,721 @@
+//! One simulated cluster: a queue of happenings in true time, and the processes they happen to.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use st2sa_core::arbiter::{self, Arbiter};
+use st2sa_core::engine::{LeaderSeen, Reply, Request};
+use st2sa_core::guardian::{self, Guardian};
+use st2sa_core::message::{Kind, Offer, ToArbitrator, ToContainer};
+use st2sa_core::names::{
+    ArbitratorId, ContainerName, Digest, EntryId, Incarnation, Machine, RequestId, SensorRef, StreamId, Term,
+};
+use st2sa_core::policy::{Policy, SensorPolicy};
+use st2sa_core::session::{self, Session};
+use st2sa_core::time::Span;
+use st2sa_core::timing::Timing;
+
+use crate::checker::Checker;
+use crate::clock::{Clock, MILLI, Nanos, SECOND};
+use crate::net::Stream;
+use crate::node::{Node, SensorProcess};
+use crate::plan::{End, Fault, Run, Setup, Who};
+use crate::store::Store;
+use crate::trace::Trace;
+use crate::windows::Window;
+
+/// A process's mailbox and what the operating system does to it.
+#[derive(Debug)]
+pub(crate) struct Process<E, C> {
+    pub(crate) alive: bool,
+    /// Which run of it: what was on its way to an earlier one is lost.
+    pub(crate) epoch: u64,
+    pub(crate) paused_until: Nanos,
+    /// The pause that comes between its next decision and the act.
+    pub(crate) gap: Option<Nanos>,
+    pub(crate) mailbox: VecDeque<E>,
+    /// Decided and not yet done.
+    pub(crate) decided: Vec<C>,
+    pub(crate) decided_at: Nanos,
+    wake: u64,
+}
+
+impl<E, C> Process<E, C> {
+    fn new() -> Self {
+        Self {
+            alive: false,
+            epoch: 0,
+            paused_until: 0,
+            gap: None,
+            mailbox: VecDeque::new(),
+            decided: Vec::new(),
+            decided_at: 0,
+            wake: 0,
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.alive = false;
+        self.epoch += 1;
+        self.mailbox.clear();
+        self.decided.clear();
+        self.paused_until = 0;
+        self.gap = None;
+    }
+}
+
+pub(crate) struct ArbitratorNode {
+    pub(crate) id: ArbitratorId,
+    pub(crate) clock: Clock,
+    pub(crate) process: Process<arbiter::Event, arbiter::Command>,
+    pub(crate) core: Arbiter,
+    pub(crate) timing: Timing,
+    pub(crate) disk: Term,
+    pub(crate) streams: BTreeMap<StreamId, usize>,
+    pub(crate) next_stream: u64,
+    /// Requests that were not answered yet.
+    pub(crate) asked: BTreeSet<RequestId>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Happening {
+    ToArbitrator(usize, u64, arbiter::Event),
+    WakeArbitrator(usize, u64),
+    ResumeArbitrator(usize),
+    ToContainer(usize, u64, session::Event),
+    WakeContainer(usize, u64),
+    ResumeContainer(usize),
+    ToGuardian(usize, u64, guardian::Event),
+    WakeGuardian(usize, u64),
+    ResumeGuardian(usize),
+    Sensor(usize, u64, u64),
+    Confirm { node: usize, epoch: u64, sink: u64, sensor: SensorRef, id: EntryId },
+    ResumeSensors(usize),
+    Deliver(usize, bool, Parcel),
+    AtEngine { arbitrator: usize, epoch: u64, request: RequestId, ask: Request },
+    FromEngine { arbitrator: usize, epoch: u64, request: RequestId, reply: Reply },
+    Peer { from: usize, to: usize, message: st2sa_core::message::ToPeer },
+    Seen(usize, Option<LeaderSeen>),
+    KeyExpires,
+    LeaseCheck(usize, u64),
+    StartContainer(usize),
+    StartArbitrator(usize),
+    Fault(usize),
+    EndOfCut(End, End),
+    EndOfStall,
+    Unhide(Who),
+    Mood(usize, Option<usize>),
+    Heal,
+    Settled,
+}
+
+#[derive(Debug)]
+pub(crate) enum Parcel {
+    Up(ToArbitrator),
+    Down(ToContainer),
+    Open,
+    Closed,
+}
+
+pub(crate) struct Entry(Nanos, u64, pub(crate) Happening);
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// One cluster in simulated time.
+pub struct World {
+    pub(crate) run: Run,
+    pub(crate) now: Nanos,
+    queue: BinaryHeap<Reverse<Entry>>,
+    serial: u64,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) arbitrators: Vec<ArbitratorNode>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) store: Store,
+    /// Earlier states of the store, for an engine that forgets.
+    pub(crate) backups: VecDeque<(Nanos, Store)>,
+    pub(crate) cuts: BTreeMap<(End, End), u32>,
+    pub(crate) stalled_until: Nanos,
+    pub(crate) out_until: Nanos,
+    pub(crate) mute_until: Nanos,
+    pub(crate) twice_until: Nanos,
+    pub(crate) stalled: Vec<Happening>,
+    pub(crate) checker: Checker,
+    pub(crate) trace: Trace,
+    pub(crate) operators: u64,
+    pub(crate) asked: BTreeMap<u64, arbiter::Verb>,
+    /// Machines that a hypervisor holds, and since when.
+    pub(crate) hidden: BTreeMap<Who, Nanos>,
+    events: u64,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The first broken invariant, if any.
+    pub violation: Option<crate::checker::Violation>,
+    /// How often each dangerous window was entered.
+    pub windows: BTreeMap<Window, u64>,
+    /// Happenings worked off.
+    pub events: u64,
+    /// How long it lasted, in simulated time.
+    pub simulated: Nanos,
+}
+
+impl World {
+    /// A cluster at true time zero.
+    pub fn new(run: Run, trace: Trace) -> Self {
+        let setup = run.setup.clone();
+        let mut world = Self {
+            now: 0,
+            queue: BinaryHeap::new(),
+            serial: 0,
+            rng: ChaCha8Rng::seed_from_u64(setup.seed ^ 0x5742_5341),
+            arbitrators: Vec::new(),
+            nodes: Vec::new(),
+            streams: Vec::new(),
+            store: Store::new(setup.timing.leader_ttl, setup.engine_rate),
+            backups: VecDeque::new(),
+            cuts: BTreeMap::new(),
+            stalled_until: 0,
+            out_until: 0,
+            mute_until: 0,
+            twice_until: 0,
+            stalled: Vec::new(),
+            checker: Checker::new(&setup),
+            trace,
+            operators: 0,
+            asked: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            events: 0,
+            run,
+        };
+        for (index, rate) in setup.arbitrators.iter().enumerate() {
+            let offset = world.rng.random_range(SECOND..100 * SECOND);
+            let id = ArbitratorId::new(format!("arbitrator-{}", index + 1));
+            let config = arbiter_config(&setup, index, &setup.timing);
+            let clock = Clock::new(*rate, offset);
+            world.arbitrators.push(ArbitratorNode {
+                id,
+                core: Arbiter::new(config, Incarnation(0), Term(0), clock.read(0)),
+                clock,
+                process: Process::new(),
+                timing: setup.timing.clone(),
+                disk: Term(0),
+                streams: BTreeMap::new(),
+                next_stream: 0,
+                asked: BTreeSet::new(),
+            });
+            world.at(0, Happening::StartArbitrator(index));
+        }
+        for (index, machine) in setup.machines.iter().enumerate() {
+            let offset = world.rng.random_range(SECOND..100 * SECOND);
+            world.nodes.push(Node::new(&setup, index, Clock::new(machine.rate, offset)));
+            if machine.starts {
+                let at = world.rng.random_range(0..300 * MILLI);
+                world.at(at, Happening::StartContainer(index));
+            }
+        }
+        let faults: Vec<_> = world.run.faults.iter().map(|(at, _)| *at).collect();
+        for (index, at) in faults.into_iter().enumerate() {
+            world.at(at, Happening::Fault(index));
+        }
+        world.at(setup.heal_at, Happening::Heal);
+        world
+    }
+
+    /// Runs it to its end.
+    pub fn finish(mut self) -> Outcome {
+        /// A cluster that does nothing but talk to itself is stuck: no run comes near this.
+        const EVENTS_AT_MOST: u64 = 3_000_000;
+        while let Some(Reverse(Entry(at, _, happening))) = self.queue.pop() {
+            self.now = at;
+            self.events += 1;
+            if matches!(happening, Happening::Settled) {
+                if self.settled() {
+                    break;
+                }
+                continue;
+            }
+            self.happen(happening);
+            self.judge_meetings();
+            if self.checker.violation.is_some() {
+                break;
+            }
+            if self.events > EVENTS_AT_MOST {
+                self.checker.fail(self.now, "liveness", "the cluster works without end".to_owned());
+                break;
+            }
+        }
+        if let Some(violation) = &self.checker.violation {
+            self.trace.line(self.now, "checker", &violation.to_string());
+        }
+        Outcome {
+            violation: self.checker.violation,
+            windows: self.checker.windows.counts,
+            events: self.events,
+            simulated: self.now,
+        }
+    }
+
+    /// Runs it up to a moment, for scripts.
+    pub fn run_until(&mut self, until: Nanos) {
+        while self.queue.peek().is_some_and(|Reverse(entry)| entry.0 <= until) && self.checker.violation.is_none() {
+            if let Some(Reverse(Entry(at, _, happening))) = self.queue.pop() {
+                self.now = at;
+                if !matches!(happening, Happening::Settled | Happening::Heal) {
+                    self.happen(happening);
+                }
+            }
+        }
+        self.now = until;
+    }
+
+    pub(crate) fn at(&mut self, at: Nanos, happening: Happening) {
+        self.serial += 1;
+        self.queue.push(Reverse(Entry(at.max(self.now), self.serial, happening)));
+    }
+
+    pub(crate) fn latency(&mut self) -> Nanos {
+        let (least, most) = self.run.setup.latency;
+        self.rng.random_range(least..=most)
+    }
+
+    pub(crate) fn id(&mut self) -> EntryId {
+        EntryId(self.rng.random())
+    }
+
+    pub(crate) fn enter(&mut self, window: Window) {
+        self.checker.windows.enter(window);
+    }
+
+    pub(crate) fn log(&mut self, who: &dyn std::fmt::Display, what: &dyn std::fmt::Debug) {
+        if self.trace.on() {
+            let (who, what) = (who.to_string(), format!("{what:?}"));
+            self.trace.line(self.now, &who, &what);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::ToArbitrator(index, epoch, event) => {
+                if self.arbitrators[index].process.epoch == epoch {
+                    self.arbitrator(index, event);
+                }
+            }
+            Happening::WakeArbitrator(index, wake) => {
+                if self.arbitrators[index].process.wake == wake {
+                    self.arbitrator(index, arbiter::Event::Wake);
+                }
+            }
+            Happening::ResumeArbitrator(index) => self.resume_arbitrator(index),
+            Happening::ToContainer(index, epoch, event) => {
+                if self.nodes[index].container.epoch == epoch {
+                    self.container(index, event);
+                }
+            }
+            Happening::WakeContainer(index, wake) => {
+                if self.nodes[index].container.wake == wake {
+                    self.container(index, session::Event::Wake);
+                }
+            }
+            Happening::ResumeContainer(index) => self.resume_container(index),
+            Happening::ToGuardian(index, epoch, event) => {
+                if self.nodes[index].guardian.epoch == epoch {
+                    self.guardian(index, event);
+                }
+            }
+            Happening::WakeGuardian(index, wake) => {
+                if self.nodes[index].guardian.wake == wake {
+                    self.guardian(index, guardian::Event::Wake);
+                }
+            }
+            Happening::ResumeGuardian(index) => self.resume_guardian(index),
+            Happening::Sensor(node, process, turn) => self.sensor_done(node, process, turn),
+            Happening::Confirm { node, epoch, sink, sensor, id } => {
+                let here = &self.nodes[node];
+                if here.container.epoch == epoch && here.sink == sink {
+                    self.container(node, session::Event::Published { sensor, id });
+                }
+            }
+            Happening::ResumeSensors(node) => self.sensors_changed(node),
+            Happening::Deliver(stream, up, parcel) => self.deliver(stream, up, parcel),
+            Happening::AtEngine { arbitrator, epoch, request, ask } => self.at_engine(arbitrator, epoch, request, ask),
+            Happening::FromEngine { arbitrator, epoch, request, reply } => {
+                let node = &mut self.arbitrators[arbitrator];
+                if node.process.epoch == epoch && node.asked.remove(&request) {
+                    self.arbitrator(arbitrator, arbiter::Event::Engine { request, reply });
+                }
+            }
+            Happening::Peer { from, to, message } => {
+                let from = self.arbitrators[from].id.clone();
+                if self.arbitrators[to].process.alive {
+                    self.arbitrator(to, arbiter::Event::Peer { from, message });
+                }
+            }
+            Happening::Seen(index, leader) => self.arbitrator(index, arbiter::Event::LeaderSeen(leader)),
+            Happening::KeyExpires => self.key_expires(),
+            Happening::LeaseCheck(node, check) => self.lease_check(node, check),
+            Happening::StartContainer(node) => self.start_container(node),
+            Happening::StartArbitrator(index) => self.start_arbitrator(index),
+            Happening::Fault(index) => {
+                let (_, fault) = self.run.faults[index].clone();
+                self.log(&"fault", &fault);
+                self.fault(fault);
+            }
+            Happening::EndOfCut(from, to) => self.end_of_cut(from, to),
+            Happening::EndOfStall => self.end_of_stall(),
+            Happening::Unhide(who) => self.unhide(who),
+            Happening::Mood(sensor, node) => self.mood_over(sensor, node),
+            Happening::Heal => self.heal(),
+            Happening::Settled => {}
+        }
+    }
+
+    // The three kinds of processes differ in types alone.
+
+    pub(crate) fn arbitrator(&mut self, index: usize, event: arbiter::Event) {
+        let node = &mut self.arbitrators[index];
+        if !node.process.alive {
+            return;
+        }
+        if self.now < node.process.paused_until {
+            if event != arbiter::Event::Wake {
+                node.process.mailbox.push_back(event);
+            }
+            return;
+        }
+        let now = node.clock.read(self.now);
+        self.checker.led_before(index, node.core.leads(now));
+        let commands = node.core.handle(now, event.clone());
+        let deadline = node.core.next_deadline().map(|(time, _)| node.clock.when(time));
+        let leads = node.core.leads(now);
+        node.process.wake += 1;
+        let wake = node.process.wake;
+        if self.trace.on() && !matches!(event, arbiter::Event::Wake) {
+            let who = node.id.clone();
+            self.log(&who, &event);
+        }
+        self.checker.leads(self.now, index, leads);
+        if let Some(deadline) = deadline {
+            let at = deadline.max(self.now) + self.rng.random_range(0..MILLI);
+            self.at(at, Happening::WakeArbitrator(index, wake));
+        }
+        let node = &mut self.arbitrators[index];
+        node.process.decided_at = self.now;
+        if let Some(gap) = node.process.gap.take_if(|_| !commands.is_empty()) {
+            node.process.decided = commands;
+            self.enter(Window::DecidedThenPaused);
+            self.pause(Who::Arbitrator(index), gap);
+            return;
+        }
+        for command in commands {
+            self.do_arbitrator(index, command);
+        }
+    }
+
+    fn resume_arbitrator(&mut self, index: usize) {
+        let node = &mut self.arbitrators[index];
+        if !node.process.alive || self.now < node.process.paused_until {
+            return;
+        }
+        let decided = std::mem::take(&mut node.process.decided);
+        let waiting = std::mem::take(&mut node.process.mailbox);
+        for command in decided {
+            self.do_arbitrator(index, command);
+        }
+        for event in waiting {
+            self.arbitrator(index, event);
+        }
+        self.arbitrator(index, arbiter::Event::Wake);
+    }
+
+    pub(crate) fn container(&mut self, index: usize, event: session::Event) {
+        let node = &mut self.nodes[index];
+        if !node.container.alive {
+            return;
+        }
+        if self.now < node.container.paused_until {
+            if event != session::Event::Wake {
+                node.container.mailbox.push_back(event);
+            }
+            return;
+        }
+        let now = node.clock.read(self.now);
+        let Some(core) = &mut node.session else { return };
+        let commands = core.handle(now, event.clone());
+        let deadline = core.next_deadline().map(|(time, _)| node.clock.when(time));
+        node.container.wake += 1;
+        let wake = node.container.wake;
+        if self.trace.on() && !matches!(event, session::Event::Wake) {
+            let who = node.name.clone();
+            self.log(&who, &event);
+        }
+        if let Some(deadline) = deadline {
+            let at = deadline.max(self.now) + self.rng.random_range(0..MILLI);
+            self.at(at, Happening::WakeContainer(index, wake));
+        }
+        let node = &mut self.nodes[index];
+        node.container.decided_at = self.now;
+        if let Some(gap) = node.container.gap.take_if(|_| !commands.is_empty()) {
+            node.container.decided = commands;
+            self.enter(Window::DecidedThenPaused);
+            self.pause(Who::Container(index), gap);
+            return;
+        }
+        for command in commands {
+            self.do_container(index, command, self.now);
+        }
+    }
+
+    fn resume_container(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if !node.container.alive || self.now < node.container.paused_until {
+            return;
+        }
+        let decided = std::mem::take(&mut node.container.decided);
+        let decided_at = node.container.decided_at;
+        let waiting = std::mem::take(&mut node.container.mailbox);
+        for command in decided {
+            self.do_container(index, command, decided_at);
+        }
+        for event in waiting {
+            self.container(index, event);
+        }
+        self.container(index, session::Event::Wake);
+    }
+
+    pub(crate) fn guardian(&mut self, index: usize, event: guardian::Event) {
+        let node = &mut self.nodes[index];
+        if !node.guardian.alive {
+            return;
+        }
+        if self.now < node.guardian.paused_until {
+            if event != guardian::Event::Wake {
+                node.guardian.mailbox.push_back(event);
+            }
+            return;
+        }
+        let now = node.clock.read(self.now);
+        let commands = node.guard.handle(now, event);
+        let deadline = node.guard.next_deadline().map(|time| node.clock.when(time));
+        node.guardian.wake += 1;
+        let wake = node.guardian.wake;
+        if let Some(deadline) = deadline {
+            let at = deadline.max(self.now) + self.rng.random_range(0..2 * MILLI);
+            self.at(at, Happening::WakeGuardian(index, wake));
+        }
+        if let Some(gap) = self.nodes[index].guardian.gap.take_if(|_| !commands.is_empty()) {
+            self.nodes[index].guardian.decided = commands;
+            self.enter(Window::DecidedThenPaused);
+            self.pause(Who::Guardian(index), gap);
+            return;
+        }
+        self.do_guardian(index, commands);
+    }
+
+    fn resume_guardian(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if !node.guardian.alive || self.now < node.guardian.paused_until {
+            return;
+        }
+        let decided = std::mem::take(&mut node.guardian.decided);
+        let waiting = std::mem::take(&mut node.guardian.mailbox);
+        self.do_guardian(index, decided);
+        for event in waiting {
+            self.guardian(index, event);
+        }
+        self.guardian(index, guardian::Event::Wake);
+    }
+
+    fn do_guardian(&mut self, index: usize, commands: Vec<guardian::Command>) {
+        for command in commands {
+            let name = format!("{} guardian", self.nodes[index].name);
+            self.log(&name, &command);
+            match command {
+                guardian::Command::Freeze => {
+                    self.freeze(index, true);
+                    self.guardian(index, guardian::Event::Stopped);
+                }
+                guardian::Command::Report { late_by } => {
+                    self.tell_container(index, 1, session::Event::Froze { late_by });
+                }
+                guardian::Command::Thaw => {
+                    self.check_thaw(index);
+                    self.freeze(index, false);
+                    // The look right after (see core's guardian).
+                    self.guardian(index, guardian::Event::Wake);
+                }
+                guardian::Command::Kill => {
+                    self.enter(Window::GuardianKilled);
+                    self.kill_sensors(index);
+                    self.nodes[index].guardian.kill();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tell_container(&mut self, index: usize, millis: u64, event: session::Event) {
+        let epoch = self.nodes[index].container.epoch;
+        let at = self.now + millis * MILLI;
+        self.at(at, Happening::ToContainer(index, epoch, event));
+    }
+
+    fn do_arbitrator(&mut self, index: usize, command: arbiter::Command) {
+        let id = self.arbitrators[index].id.clone();
+        if !matches!(command, arbiter::Command::Send { message: ToContainer::Ack { .. }, .. }) {
+            self.log(&id, &command);
+        }
+        match command {
+            arbiter::Command::Send { stream, message } => {
+                let Some(&line) = self.arbitrators[index].streams.get(&stream) else { return };
+                self.check_sent(index, line, &message);
+                self.send(line, false, Parcel::Down(message));
+            }
+            arbiter::Command::Close(stream) => {
+                if let Some(line) = self.arbitrators[index].streams.remove(&stream) {
+                    self.send(line, false, Parcel::Closed);
+                }
+            }
+            arbiter::Command::Engine { request, ask } => self.ask_engine(index, request, ask),
+            arbiter::Command::Peer { to, message } => {
+                let Some(to) = self.arbitrators.iter().position(|node| node.id == to) else { return };
+                if !self.is_cut(End::Arbitrator(index), End::Arbitrator(to)) {
+                    let at = self.now + self.latency();
+                    self.at(at, Happening::Peer { from: index, to, message });
+                }
+            }
+            arbiter::Command::Remember(term) => self.arbitrators[index].disk = term,
+            arbiter::Command::Record(record) => {
+                self.checker.record(self.now, &record);
+            }
+            arbiter::Command::Alarm(_) => {}
+            arbiter::Command::Answer { request, answer } => self.answered(request, &answer),
+        }
+    }
+
+    pub(crate) fn start_arbitrator(&mut self, index: usize) {
+        let setup = &self.run.setup;
+        let incarnation = Incarnation(self.rng.random());
+        let node = &mut self.arbitrators[index];
+        if node.process.alive {
+            return;
+        }
+        let config = arbiter_config(setup, index, &node.timing);
+        node.core = Arbiter::new(config, incarnation, node.disk, node.clock.read(self.now));
+        node.process.alive = true;
+        node.asked.clear();
+        self.arbitrator(index, arbiter::Event::Wake);
+    }
+
+    pub(crate) fn start_container(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        if node.container.alive {
+            return;
+        }
+        // What the predecessor left is found and killed before its lock is taken; a guardian that is
+        // stopped keeps the lock.
+        let clear = !node.guardian.alive && node.sensors.values().all(|sensor| !sensor.alive);
+        if !clear {
+            let at = self.now + 100 * MILLI;
+            self.at(at, Happening::StartContainer(index));
+            return;
+        }
+        let incarnation = Incarnation(self.rng.random());
+        let again = node.container.epoch > 0;
+        let setup = &self.run.setup;
+        let config = session::Config {
+            name: ContainerName::new(&setup.machines[index].name),
+            machine: Machine(index as u64),
+            labels: [("zone".to_owned(), setup.machines[index].zone.to_string())].into(),
+            capacity: setup.machines[index].capacity,
+            arbitrators: self.arbitrators.iter().map(|arbitrator| arbitrator.id.clone()).collect(),
+            margin: setup.timing.margin,
+            heartbeat: setup.timing.heartbeat,
+            freeze_limit: Span::from_secs(6),
+            poll_timeout: POLL_TIMEOUT,
+            max_errors: 3,
+            failure_memory: setup.timing.failure_memory,
+        };
+        let offers = self.offers(index);
+        let node = &mut self.nodes[index];
+        let now = node.clock.read(self.now);
+        node.session = Some(Session::new(config, incarnation, again, now));
+        node.container.alive = true;
+        node.guard = Guardian::default();
+        node.guardian.alive = true;
+        node.guardian.epoch += 1;
+        node.leaving = false;
+        self.freeze(index, true);
+        self.container(index, session::Event::Offers(offers));
+    }
+
+    pub(crate) fn offers(&self, index: usize) -> Vec<Offer> {
+        let sensors = &self.run.setup.sensors;
+        let offer = |(number, sensor): (usize, &crate::plan::SensorSetup)| Offer {
+            sensor: SensorRef::new(&sensor.name),
+            digest: Digest(self.nodes[index].code[number]),
+            previous: Some(Digest(self.nodes[index].code_before[number])),
+            kind: sensor.interval.map_or(Kind::Passive, |interval| Kind::Polling { interval: Span(interval) }),
+            effects: sensor.effects,
+        };
+        sensors.iter().enumerate().map(offer).collect()
+    }
+}
+
+/// When a poll counts as hung: longer than any poll of a sensor that is well.
+pub(crate) const POLL_TIMEOUT: Span = Span::from_secs(8);
+
+fn arbiter_config(setup: &Setup, index: usize, timing: &Timing) -> arbiter::Config {
+    let name = |other: usize| ArbitratorId::new(format!("arbitrator-{}", other + 1));
+    let count = setup.arbitrators.len();
+    let mut policy = Policy::default();
+    policy.default.poll_timeout = Some(POLL_TIMEOUT);
+    for sensor in &setup.sensors {
+        let mut own = SensorPolicy { weight: sensor.weight, ..policy.default.clone() };
+        if let Some(zone) = sensor.zone {
+            own.require.insert("zone".to_owned(), zone.to_string());
+        }
+        policy.sensors.insert(SensorRef::new(&sensor.name), own);
+    }
+    arbiter::Config {
+        me: name(index),
+        peers: (0..count).filter(|other| *other != index).map(name).collect(),
+        timing: timing.clone(),
+        policy,
+        forgetful: setup.forgetful,
+        fail_safe: setup.fail_safe,
+    }
+}
+
+pub(crate) fn new_process<E, C>() -> Process<E, C> {
+    Process::new()
+}
+
+pub(crate) fn is_running(process: &SensorProcess, node: &Node, now: Nanos) -> bool {
+    process.alive && !node.frozen && now >= node.sensors_paused_until
+}
+
+impl World {
+    /// Applies a fault at once, for scripts.
+    pub fn inflict(&mut self, fault: Fault) {
+        self.fault(fault);
+    }
+}
