@@ -44,6 +44,8 @@ pub struct Config {
     pub heartbeat: Span,
     /// An instance frozen for longer is killed: others wait for what it holds.
     pub freeze_limit: Span,
+    /// When it leaves: how long the leader has to move what runs here; then it stops by itself.
+    pub drain_timeout: Span,
     /// When a poll counts as hung.
     pub poll_timeout: Span,
     /// So many raising polls in a row are a failure.
@@ -220,7 +222,8 @@ pub struct Session {
     streams: u64,
     processes: u64,
     reports: Vec<Report>,
-    leaving: bool,
+    /// Asked to leave, and since when.
+    leaving: Option<Time>,
     outbox: Vec<Command>,
 }
 
@@ -230,12 +233,13 @@ struct Lapse {
     /// How late the container's own freeze was, and the guardian's, once they are done.
     own: Option<Span>,
     guardian: Option<Span>,
-    told: bool,
+    /// What was ACTIVE when the lease ended, until both are known.
+    suspects: Vec<(SensorRef, Fence)>,
 }
 
 impl Lapse {
     fn since(since: Time) -> Self {
-        Self { since, own: None, guardian: None, told: false }
+        Self { since, own: None, guardian: None, suspects: Vec::new() }
     }
 }
 
@@ -261,7 +265,7 @@ impl Session {
             streams: 0,
             processes: 0,
             reports: Vec::new(),
-            leaving: false,
+            leaving: None,
             outbox: Vec::new(),
         }
     }
@@ -284,10 +288,11 @@ impl Session {
             Event::Frozen => self.on_frozen(now.since(self.lease_end), None),
             Event::Froze { late_by } => self.on_frozen(Span(u64::MAX), Some(late_by)),
             Event::GuardianGone => self.expect_all_gone(),
-            Event::Leave => self.leaving = true,
+            Event::Leave => self.leaving = self.leaving.or(Some(now)),
         }
         self.keep_link(now);
         self.advance(now);
+        self.bind_when_clear(now);
         std::mem::take(&mut self.outbox)
     }
 
@@ -299,7 +304,9 @@ impl Session {
         let limit = limit.filter(|_| self.instances.values().any(Instance::runs_on));
         let own = if frozen { limit } else { Some(lease) };
         let instances = self.instances.values().filter_map(|instance| instance.next_deadline(frozen));
-        own.into_iter().chain(Some(self.link.next_deadline())).chain(instances).min()
+        let runs = self.instances.values().any(Instance::runs_on);
+        let leave = self.leaving.filter(|_| runs).map(|since| (since + self.config.drain_timeout, "leaving takes too long"));
+        own.into_iter().chain(leave).chain(Some(self.link.next_deadline())).chain(instances).min()
     }
 
     /// Whether the lease holds.
@@ -319,6 +326,7 @@ impl Session {
         let mut f = |time: &mut Time| time.normalise(now);
         f(&mut same.lease_end);
         same.lapse.iter_mut().for_each(|lapse| f(&mut lapse.since));
+        same.leaving.iter_mut().for_each(&mut f);
         same.link.each_time(&mut f);
         same.instances.values_mut().for_each(|instance| instance.each_time(&mut f));
         same
@@ -330,7 +338,9 @@ impl Session {
             return;
         }
         if self.lapse.is_none() {
-            self.lapse = Some(Lapse::since(now));
+            let active = |(sensor, instance): (&SensorRef, &Instance)| Some((sensor.clone(), instance.grant.as_ref()?.fence));
+            let suspects = self.instances.iter().filter_map(active).collect();
+            self.lapse = Some(Lapse { suspects, ..Lapse::since(now) });
             self.revive_from = None;
             for instance in self.instances.values_mut() {
                 instance.sink_reset();
@@ -380,14 +390,10 @@ impl Session {
         let margin = self.config.margin;
         let Some(lapse) = &mut self.lapse else { return };
         let late_by = lapse.own.into_iter().chain(lapse.guardian).min().unwrap_or_default();
-        if late_by <= margin || std::mem::replace(&mut lapse.told, true) {
-            return;
-        }
-        for (sensor, instance) in &self.instances {
-            if let Some(grant) = &instance.grant {
-                let report = Report::PossibleOverlap { sensor: sensor.clone(), fence: grant.fence, late_by };
-                self.reports.push(report);
-            }
+        let suspects = std::mem::take(&mut lapse.suspects);
+        if late_by > margin {
+            let report = |(sensor, fence)| Report::PossibleOverlap { sensor, fence, late_by };
+            self.reports.extend(suspects.into_iter().map(report));
         }
     }
 
@@ -504,7 +510,7 @@ impl Session {
         for sensor in sensors {
             self.advance_one(now, &sensor, holds, bound);
         }
-        self.leave_when_empty();
+        self.leave_when_empty(now);
     }
 
     fn advance_one(&mut self, now: Time, sensor: &SensorRef, holds: bool, bound: bool) {
@@ -524,7 +530,7 @@ impl Session {
             self.say_stopped(sensor, fence, cause);
         }
         let Some(instance) = self.instances.get_mut(sensor) else { return };
-        if instance.process.is_none() && now >= instance.respawn_at && !self.leaving {
+        if instance.process.is_none() && now >= instance.respawn_at && self.leaving.is_none() {
             self.processes += 1;
             let process = ProcessId(self.processes);
             instance.process = Some(instance::Process::starting(process));
@@ -596,9 +602,15 @@ impl Session {
         }
     }
 
-    fn leave_when_empty(&mut self) {
-        let empty = self.instances.values().all(|instance| instance.grant.is_none());
-        if !self.leaving || !empty {
+    fn leave_when_empty(&mut self, now: Time) {
+        let Some(since) = self.leaving else { return };
+        let overdue = now >= since + self.config.drain_timeout;
+        if overdue {
+            for instance in self.instances.values_mut() {
+                instance.stop_by_itself(now);
+            }
+        }
+        if self.instances.values().any(|instance| instance.grant.is_some()) {
             return;
         }
         for instance in self.instances.values_mut() {
@@ -608,18 +620,20 @@ impl Session {
             }
         }
         let clear = self.instances.values().all(|instance| instance.process.is_none());
-        if let Link::Bound(bound) = &mut self.link
-            && clear
-            && !bound.left
-        {
-            bound.left = true;
-            let stream = bound.stream;
-            self.outbox.push(Command::Send { stream, message: ToArbitrator::Leaving });
+        match &mut self.link {
+            Link::Bound(bound) if clear && !bound.left => {
+                bound.left = true;
+                let stream = bound.stream;
+                self.outbox.push(Command::Send { stream, message: ToArbitrator::Leaving });
+            }
+            // Nobody to say it to: the lease ends by itself.
+            Link::Idle { .. } | Link::Greeting { .. } if clear && overdue => self.outbox.push(Command::Exit),
+            Link::Idle { .. } | Link::Greeting { .. } | Link::Clearing { .. } | Link::Bound(_) => {}
         }
     }
 
     fn on_left(&mut self, now: Time) {
-        if self.leaving {
+        if self.leaving.is_some() {
             self.outbox.push(Command::Exit);
         } else {
             self.try_another(now, None);

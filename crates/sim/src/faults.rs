@@ -349,16 +349,16 @@ impl World {
 
     /// Whether everything is as it should be; past the bound that it is not is a violation.
     pub(crate) fn settled(&mut self) -> bool {
-        let Some(missing) = self.missing() else {
-            if let Some((node, _)) = self.checker.late.first().copied() {
-                let what = format!("at {}, which lives on, and no history tells", self.nodes[node].name);
+        let over = self.now >= self.run.setup.heal_at + WHOLE_WITHIN;
+        let late = self.checker.late.first().map(|(node, _)| self.nodes[*node].name.clone());
+        match (self.missing(), late) {
+            (None, None) => return true,
+            (Some(missing), _) if over => self.checker.fail(self.now, "liveness", missing),
+            (_, Some(name)) if over => {
+                let what = format!("at {name}, which lives on, and no history tells");
                 self.checker.fail(self.now, "late-freeze-recorded", what);
             }
-            return true;
-        };
-        if self.now >= self.run.setup.heal_at + WHOLE_WITHIN {
-            self.checker.fail(self.now, "liveness", missing);
-            return true;
+            _ => {}
         }
         self.ask_to_resume();
         false

@@ -113,7 +113,9 @@ impl World {
         let number = sensor.sensor;
         if self.nobody_to_freeze(node) {
             self.enter(Window::FrozenLate);
-            if self.nodes[node].container.alive {
+            // One that lost its name to a twin has nobody to tell.
+            let twins = self.nodes.iter().filter(|other| other.name == self.nodes[node].name).count();
+            if self.nodes[node].container.alive && twins == 1 {
                 self.checker.late.insert((node, self.nodes[node].container.epoch));
             }
             return;

@@ -266,6 +266,9 @@ impl World {
         }
         if let Some(violation) = &self.checker.violation {
             self.trace.line(self.now, "checker", &violation.to_string());
+            for node in self.arbitrators.iter().filter(|node| self.trace.on() && node.core.leads(node.clock.read(self.now)).is_some()) {
+                self.trace.line(self.now, node.id.as_str(), &format!("{:#?}", node.core));
+            }
         }
         Outcome {
             violation: self.checker.violation,
@@ -650,6 +653,7 @@ impl World {
             margin: setup.timing.margin,
             heartbeat: setup.timing.heartbeat,
             freeze_limit: Span::from_secs(6),
+            drain_timeout: Span::from_secs(10),
             poll_timeout: POLL_TIMEOUT,
             max_errors: 3,
             failure_memory: setup.timing.failure_memory,

@@ -76,7 +76,8 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return };
         let log = &mut leadership.sensor(sensor).log;
         let Some(stored) = &log.stored else { return };
-        if stored.record.last == Some(entry.id) {
+        // Sent again, perhaps behind later ones: it is in the journal already.
+        if stored.record.last == Some(entry.id) || stored.unapplied.iter().any(|known| known.id == entry.id) {
             log.commits.pop_front();
             self.committed(sensor, entry.id);
             self.pump(sensor);
@@ -177,7 +178,9 @@ impl Arbiter {
         let register = &leadership.register;
         let Some(state) = leadership.sensors.get_mut(sensor) else { return };
         let Holder::Preparing(preparing) = &mut state.holder else { return };
-        if !register.get(&preparing.to).is_some_and(super::Member::reachable) {
+        let drained = leadership.drained.contains_key(&preparing.to);
+        let fit = register.get(&preparing.to).is_some_and(|member| member.reachable() && !member.draining && !drained);
+        if !fit || leadership.paused.contains_key(sensor) {
             state.holder = Holder::Free;
             leadership.dirty = true;
             return;

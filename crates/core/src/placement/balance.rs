@@ -19,7 +19,7 @@ const GOAL_PERCENT: u64 = 110;
 ///
 /// Eight sensors on four containers never need more; larger clusters have so many good arrangements that the quick
 /// search finds one.
-const LOOKS: u64 = 10_000;
+const LOOKS: u64 = 5_000;
 
 /// The most pieces for which all arrangements are searched when the quick search fails.
 const MAX_PIECES: usize = 64;
@@ -51,7 +51,7 @@ pub(super) fn balance(model: &Model<'_>, state: &mut State) {
         level = u64::midpoint(low, high);
     }
     if let Some(board) = best {
-        thrifty(&start, board, high).carry_out(state, Cause::Balance);
+        thrifty(&start, board, high).carry_out(state, |_| Cause::Balance);
     }
 }
 

@@ -120,15 +120,21 @@ impl<'m> Board<'m> {
         }
     }
 
-    /// A copy on which something of this `weight` has been put on `target`, where it stays.
+    /// A copy on which something of this `weight` has been put on `target`, where it stays, and whose capacity has to hold.
     pub(super) fn with_guest(&self, weight: u64, target: usize) -> Self {
         let mut board = self.clone();
         board.load[target] += weight;
         board.settled[target].0 += 1;
         board.settled[target].1 += weight;
-        board.hard[target] = self.model.containers[target].capacity;
-        board.limit[target] = board.hard[target];
-        board.excess = (0..board.load.len()).map(|container| board.excess(container)).sum();
+        board.with_capacity_of(target)
+    }
+
+    /// A copy on which the capacity of `container` has to hold, although it carries more.
+    pub(super) fn with_capacity_of(&self, container: usize) -> Self {
+        let mut board = self.clone();
+        board.hard[container] = self.model.containers[container].capacity;
+        board.limit[container] = board.hard[container];
+        board.measure();
         board
     }
 
@@ -138,8 +144,13 @@ impl<'m> Board<'m> {
         for (container, limit) in board.limit.iter_mut().enumerate() {
             *limit = self.hard[container].min(self.floor[container].max(level));
         }
-        board.excess = (0..board.load.len()).map(|container| board.excess(container)).sum();
+        board.measure();
         board
+    }
+
+    /// Adds up the excess anew.
+    fn measure(&mut self) {
+        self.excess = (0..self.load.len()).map(|container| self.excess(container)).sum();
     }
 
     /// The lowest level, but not below `least`, that all containers keep.
@@ -286,11 +297,12 @@ impl<'m> Board<'m> {
         self.excess += self.excess(from) + self.excess(target);
     }
 
-    /// Makes `state` what the board is.
-    pub(super) fn carry_out(&self, state: &mut State, cause: Cause) {
+    /// Makes `state` what the board is; `cause` says why something leaves a container.
+    pub(super) fn carry_out(&self, state: &mut State, cause: impl Fn(Option<usize>) -> Cause) {
         for piece in &self.pieces {
-            if state.at[piece.sensor] != Some(piece.at) {
-                state.shift(self.model, piece.sensor, piece.at, cause);
+            let from = state.at[piece.sensor];
+            if from != Some(piece.at) {
+                state.shift(self.model, piece.sensor, piece.at, cause(from));
             }
         }
         state.drawn.clone_from(&self.drawn);

@@ -17,7 +17,7 @@ const MAX_SEARCHES_FOR_ROOM: usize = 16;
 /// How often in one pass a sensor is tried that found no place: one that left after it may have freed one.
 const MAX_TRIES: usize = 3;
 /// The most steps of one search for room, some 20 ns each.
-const LOOKS_FOR_ROOM: u64 = 20_000;
+const LOOKS_FOR_ROOM: u64 = 5_000;
 
 /// How unfit a container may be that receives a sensor, the best first: none that drains receives anything.
 const LADDER: [Flaw; 4] = [0, STALE, FAILED, FAILED + STALE];
@@ -200,7 +200,7 @@ fn make_room(
     for target in targets {
         let mut search = Search::new(board.with_guest(weight, target), LOOKS_FOR_ROOM);
         if search.fewest(0, MAX_MOVES_FOR_ROOM) {
-            search.board.carry_out(state, Cause::MakesRoom);
+            search.board.carry_out(state, |_| Cause::MakesRoom);
             state.shift(model, sensor, target, cause);
             state.loose[sensor] = true;
             return true;
@@ -242,10 +242,22 @@ fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64) {
             }
         }
         let Some((_, sensor, target)) = choice else {
+            exchange(model, state, container);
             return;
         };
         state.shift(model, sensor, target, Cause::Full);
         state.loose[sensor] = true;
+    }
+}
+
+/// Lets sensors change places until the capacity of `container` holds, if a few moves are enough.
+fn exchange(model: &Model<'_>, state: &mut State, container: usize) {
+    let board = Board::new(model, state, None);
+    let mut search = Search::new(board.with_capacity_of(container), LOOKS_FOR_ROOM);
+    if search.fewest(0, MAX_MOVES_FOR_ROOM) {
+        search.board.carry_out(state, |from| {
+            if from == Some(container) { Cause::Full } else { Cause::MakesRoom }
+        });
     }
 }
 

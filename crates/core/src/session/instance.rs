@@ -128,7 +128,7 @@ impl Instance {
         }
     }
 
-    /// Whether something of a grant still runs.
+    /// Whether something of a grant still runs, and is not being ended already.
     pub(super) fn runs_on(&self) -> bool {
         self.grant.as_ref().is_some_and(|grant| !grant.stop.as_ref().is_some_and(|stop| stop.now))
     }
@@ -193,6 +193,15 @@ impl Instance {
             grant.stop = Some(Stop { cause: StopCause::Asked, until: now + FINISH_WITHIN, now: false });
         }
         true
+    }
+
+    /// Stops without having been asked, once; what runs may finish.
+    pub(super) fn stop_by_itself(&mut self, now: Time) {
+        if let Some(grant) = &mut self.grant
+            && grant.stop.is_none()
+        {
+            grant.stop = Some(Stop { cause: StopCause::Asked, until: now + FINISH_WITHIN, now: false });
+        }
     }
 
     /// Ends whatever runs under the grant; its uncommitted effects are discarded.

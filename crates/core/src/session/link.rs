@@ -83,12 +83,11 @@ impl Session {
         match &self.link {
             Link::Idle { retry_at } if now >= *retry_at => self.greet(now),
             Link::Greeting { until, .. } | Link::Clearing { until, .. } if now >= *until => self.try_another(now, None),
-            Link::Clearing { .. } => self.bind_when_clear(now),
             Link::Bound(bound) if now >= bound.acknowledged_at + self.heartbeat * MISSED_HEARTBEATS => {
                 self.try_another(now, None);
             }
             Link::Bound(bound) if now >= bound.next_heartbeat => self.send_heartbeat(now, None),
-            Link::Idle { .. } | Link::Greeting { .. } | Link::Bound(_) => {}
+            Link::Idle { .. } | Link::Greeting { .. } | Link::Clearing { .. } | Link::Bound(_) => {}
         }
     }
 
@@ -181,11 +180,10 @@ impl Session {
         }
         let until = now + self.session_ttl * 2;
         self.link = Link::Clearing { welcome, until };
-        self.bind_when_clear(now);
     }
 
     /// Binds as soon as nothing is left of an older registration.
-    fn bind_when_clear(&mut self, now: Time) {
+    pub(super) fn bind_when_clear(&mut self, now: Time) {
         let Link::Clearing { welcome, .. } = &self.link else { return };
         let welcome = welcome.clone();
         let renewed = self.registration != Some(welcome.registration);
@@ -236,7 +234,7 @@ impl Session {
             sequence: bound.sequence,
             sent_at: now,
             lapsed,
-            draining: self.leaving,
+            draining: self.leaving.is_some(),
             binds,
             polled,
             reports: std::mem::take(&mut self.reports),

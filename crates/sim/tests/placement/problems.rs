@@ -34,8 +34,8 @@ pub(crate) fn anything(rng: &mut ChaCha8Rng, sensors: usize, containers: usize) 
 /// Containers of equal load whose sensors were then shuffled among those that may run them: so the goal can be reached.
 pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
     let containers = rng.random_range(2..=12);
-    let each = rng.random_range(20..=60_u32);
-    let heaviest = *[1, 3, 8].choose(rng).unwrap();
+    let each = rng.random_range(10..=60_u32);
+    let heaviest = *[1, 3, 8, 15].choose(rng).unwrap();
     let choices = *[0.1, 0.3, 0.6, 1.0].choose(rng).unwrap();
     let fixed = *[0.0, 0.2, 0.5].choose(rng).unwrap();
     let mut needs = Vec::new();
@@ -63,9 +63,12 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
         }
     }
     needs.shuffle(rng);
+    let capacity = rng.random_bool(0.3).then_some(each + each / 10);
     Problem {
         sensors: needs.into_iter().enumerate().map(|(at, need)| (sensor(at), need)).collect(),
-        containers: (0..containers).map(|at| (container(at), Room::default())).collect(),
+        containers: (0..containers)
+            .map(|at| (container(at), Room { capacity, ..Room::default() }))
+            .collect(),
     }
 }
 
