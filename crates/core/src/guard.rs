@@ -48,9 +48,9 @@ guards! {
     IncarnationFreesNothing = "incarnation-frees-nothing", rule 2;
     /// A container is welcomed only when its entry in the register is confirmed.
     JoinBeforeWelcome = "join-before-welcome", rule 2;
-    /// A container refuses a term lower than the highest it has seen.
+    /// A container refuses a term lower than the highest it has seen; a leader that is shown one stops.
     LowerTermRefused = "lower-term-refused", rule 3;
-    /// A container refuses a second leader of one term.
+    /// A container refuses a second leader of one term; a leader that is shown another stops.
     SameTermOneLeader = "same-term-one-leader", rule 3;
     /// Nothing from an older stream is obeyed.
     OlderStreamsIgnored = "older-streams-ignored", rule 3;
@@ -88,7 +88,7 @@ guards! {
     EarlyEndNeedsAll = "early-end-needs-all", rule 8;
     /// The wait is for the longest `session_ttl` still running, not for the leader's own.
     LongestTtlCounts = "longest-ttl-counts", rule 8;
-    /// A leader shown a higher term, or its own in another's hands, takes one above it.
+    /// A leader that stopped for a term it was shown tries for one above that.
     TermAboveShown = "term-above-shown", rule 8;
     /// On an engine that may forget, the wait never ends early.
     ForgetfulWaitsFull = "forgetful-waits-full", rule 9;
@@ -108,8 +108,6 @@ guards! {
     EveryElectorExtends = "every-elector-extends", rule 11;
     /// An elector that promised does not campaign until its promise is over.
     PromiseHolds = "promise-holds", rule 11;
-    /// A campaign that was under way when the promise was given is not acted on.
-    PromiseVoidsCampaign = "promise-voids-campaign", rule 11;
     /// An arbitrator that starts keeps still until no promise of its former life can be running.
     StartKeepsStill = "start-keeps-still", rule 11;
 }

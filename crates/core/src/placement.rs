@@ -6,8 +6,9 @@
 //! so a plan that was carried out is the plan of its own result, and plans do not flap.
 //!
 //! One pass is: an operator's moves, what must leave its container or has none, newer code, the balance of load.
-//! How fit a container is for a sensor is one number, its [`flaw`](model): whoever passes every hard rule has none; below
-//! that, a holder that drains is better than stale code, and stale code is better than a container where the sensor failed.
+//! How unfit a container is for a sensor is one number: none when every hard rule holds; else a holder that drains is
+//! better than stale code, and stale code is better than a container where the sensor failed. A sensor leaves for a
+//! container that is fitter, never for one that is not, except to balance among those that are fit.
 
 use std::collections::BTreeMap;
 
@@ -126,9 +127,10 @@ pub fn ineligible(
     sensor: &SensorRef,
     container: &ContainerName,
 ) -> Option<Reason> {
-    let (Some(need), Some(room)) =
-        (problem.sensors.get(sensor), problem.containers.get(container))
-    else {
+    let (Some(need), Some(room)) = (
+        problem.sensors.get(sensor),
+        problem.containers.get(container),
+    ) else {
         return Some(Reason::NotOffered);
     };
     let beside = problem

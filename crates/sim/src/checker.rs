@@ -85,6 +85,10 @@ pub(crate) struct Checker {
     pub(crate) hidden_until: Nanos,
     pub(crate) paused: BTreeSet<usize>,
     pub(crate) drained: BTreeSet<usize>,
+    /// The newest word each node gave on each sensor.
+    pub(crate) words: BTreeMap<(usize, usize), Fence>,
+    /// Until when electors promised to keep still.
+    pub(crate) promised: BTreeMap<usize, Nanos>,
     names: Vec<String>,
     nodes: Vec<String>,
     /// Late freezes to be recorded: node, container's epoch.
@@ -115,6 +119,8 @@ impl Checker {
             hidden_until: 0,
             paused: BTreeSet::new(),
             drained: BTreeSet::new(),
+            words: BTreeMap::new(),
+            promised: BTreeMap::new(),
             names: setup.sensors.iter().map(|sensor| sensor.name.clone()).collect(),
             nodes: setup.machines.iter().map(|machine| machine.name.clone()).collect(),
             late: BTreeSet::new(),
@@ -259,6 +265,7 @@ impl Checker {
     pub(crate) fn container_ended(&mut self, node: usize) {
         self.leases[node] = Lease { check: self.leases[node].check + 1, ..Lease::default() };
         self.late.retain(|(late, _)| *late != node);
+        self.words.retain(|(other, _), _| *other != node);
     }
 
     pub(crate) fn touch(&mut self, node: usize, until: Nanos) {

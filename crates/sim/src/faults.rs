@@ -19,6 +19,69 @@ const WHOLE_WITHIN: Nanos = 90 * SECOND;
 
 impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {
+        for fault in self.resolve(fault) {
+            self.carry_out(fault);
+        }
+    }
+
+    /// Whoever leads or holds a sensor now, by number.
+    fn resolve(&self, fault: Fault) -> Vec<Fault> {
+        match fault {
+            Fault::Crash(who, again) => self.who(who).into_iter().map(|who| Fault::Crash(who, again)).collect(),
+            Fault::Pause(who, span) => self.who(who).into_iter().map(|who| Fault::Pause(who, span)).collect(),
+            Fault::Gap(who, span) => self.who(who).into_iter().map(|who| Fault::Gap(who, span)).collect(),
+            Fault::Hidden(who, span) => self.who(who).into_iter().map(|who| Fault::Hidden(who, span)).collect(),
+            Fault::Cut(from, to, span) => {
+                self.pairs(from, to).into_iter().map(|(from, to)| Fault::Cut(from, to, span)).collect()
+            }
+            Fault::Slow(from, to, by) => {
+                self.pairs(from, to).into_iter().map(|(from, to)| Fault::Slow(from, to, by)).collect()
+            }
+            Fault::Lag(from, to, by, span) => {
+                self.pairs(from, to).into_iter().map(|(from, to)| Fault::Lag(from, to, by, span)).collect()
+            }
+            other => vec![other],
+        }
+    }
+
+    fn leading(&self, index: usize) -> bool {
+        let node = &self.arbitrators[index];
+        node.process.alive && node.core.leads(node.clock.read(self.now)).is_some()
+    }
+
+    fn who(&self, who: Who) -> Vec<Who> {
+        let arbitrators = 0..self.arbitrators.len();
+        match who {
+            Who::Leader => arbitrators.filter(|index| self.leading(*index)).map(Who::Arbitrator).collect(),
+            Who::Followers => arbitrators.filter(|index| !self.leading(*index)).map(Who::Arbitrator).collect(),
+            Who::Holder(sensor) => self.holder(sensor).map(Who::Container).into_iter().collect(),
+            Who::HoldersMachine(sensor) => self.holder(sensor).map(Who::Machine).into_iter().collect(),
+            other => vec![other],
+        }
+    }
+
+    fn holder(&self, sensor: usize) -> Option<usize> {
+        let reference = st2sa_core::names::SensorRef::new(&self.run.setup.sensors[sensor].name);
+        self.nodes.iter().position(|node| {
+            node.session.as_ref().is_some_and(|session| session.active(&reference).is_some())
+        })
+    }
+
+    fn pairs(&self, from: End, to: End) -> Vec<(End, End)> {
+        let ends = |end: End| -> Vec<End> {
+            let arbitrators = 0..self.arbitrators.len();
+            match end {
+                End::Leader => arbitrators.filter(|index| self.leading(*index)).map(End::Arbitrator).collect(),
+                End::Followers => arbitrators.filter(|index| !self.leading(*index)).map(End::Arbitrator).collect(),
+                End::Holder(sensor) => self.holder(sensor).map(End::Machine).into_iter().collect(),
+                other => vec![other],
+            }
+        };
+        let tos = ends(to);
+        ends(from).into_iter().flat_map(|from| tos.iter().map(move |to| (from, *to))).collect()
+    }
+
+    fn carry_out(&mut self, fault: Fault) {
         match fault {
             Fault::Crash(who, again) => self.crash(who, again),
             Fault::Pause(who, span) => self.pause(who, span),
@@ -41,6 +104,18 @@ impl World {
                 self.touch_end(from, 10 * by);
                 self.touch_end(to, 10 * by);
                 self.slow(from, to, by);
+            }
+            Fault::Lag(from, to, by, span) => {
+                self.touch_end(from, span + by);
+                self.touch_end(to, span + by);
+                *self.lags.entry((from, to)).or_default() += by;
+                self.at(self.now + span, Happening::EndOfLag(from, to, by));
+            }
+            Fault::Intercept(kind, fate) => {
+                for node in 0..self.nodes.len() {
+                    self.checker.touch(node, self.now + 5 * SECOND);
+                }
+                self.intercepts.push((kind, fate));
             }
             Fault::Break(node) => {
                 self.checker.touch(node, self.now + SECOND);
@@ -125,6 +200,7 @@ impl World {
                     self.at(self.now + after, Happening::StartContainer(node));
                 }
             }
+            Who::Leader | Who::Followers | Who::Holder(_) | Who::HoldersMachine(_) => {}
         }
     }
 
@@ -187,6 +263,7 @@ impl World {
                     self.pause(order[index], span + turn * MILLI / 2);
                 }
             }
+            Who::Leader | Who::Followers | Who::Holder(_) | Who::HoldersMachine(_) => {}
         }
     }
 
@@ -195,7 +272,7 @@ impl World {
             Who::Arbitrator(index) => self.arbitrators[index].process.gap = Some(span),
             Who::Container(node) => self.nodes[node].container.gap = Some(span),
             Who::Guardian(node) => self.nodes[node].guardian.gap = Some(span),
-            Who::Sensors(_) | Who::Machine(_) => {}
+            _ => {}
         }
         if let Who::Container(node) | Who::Guardian(node) = who {
             self.checker.touch(node, self.now + span + SECOND);
@@ -219,7 +296,7 @@ impl World {
                 self.container(node, session::Event::Wake);
                 self.guardian(node, guardian::Event::Wake);
             }
-            Who::Container(_) | Who::Guardian(_) | Who::Sensors(_) => {}
+            _ => {}
         }
     }
 
@@ -314,6 +391,8 @@ impl World {
                 self.end_of_cut(from, to);
             }
         }
+        self.intercepts.clear();
+        self.lags.clear();
         (self.stalled_until, self.out_until, self.mute_until, self.twice_until) = (0, 0, 0, 0);
         self.end_of_stall();
         self.leader_changed();

@@ -26,6 +26,11 @@ impl World {
                     }
                 }
             }
+            ToArbitrator::Stopped { sensor, fence, .. } => {
+                if let Some(number) = self.sensor_number(sensor) {
+                    self.checker.words.insert((node, number), *fence);
+                }
+            }
             ToArbitrator::Hello(hello) => {
                 let arbitrator = self.streams[line].arbitrator;
                 let core = &self.arbitrators[arbitrator];
@@ -81,6 +86,12 @@ impl World {
                     lease.end = end;
                     lease.check += 1;
                     self.watch_lease(node);
+                }
+            }
+            ToContainer::SetStatus { sensor, fence, status: Status::Active(Some(_)) } => {
+                let word = self.sensor_number(sensor).and_then(|number| self.checker.words.get(&(node, number)));
+                if word.is_some_and(|word| fence <= word) {
+                    self.enter(Window::GrantAfterStop);
                 }
             }
             ToContainer::NameTaken { .. } => self.enter(Window::NameHeldTwice),
@@ -207,11 +218,21 @@ impl World {
     }
 
     /// A leader sends.
-    pub(crate) fn check_sent(&mut self, _arbitrator: usize, line: usize, message: &ToContainer) {
+    pub(crate) fn check_sent(&mut self, arbitrator: usize, line: usize, message: &ToContainer) {
         let node = self.streams[line].node;
+        if let ToContainer::Ack { .. } = message {
+            let key = self.store.leader(self.now);
+            let holds = key.is_some_and(|leader| leader.arbitrator == self.arbitrators[arbitrator].id);
+            if self.run.setup.fail_safe && !holds {
+                self.enter(Window::LedWithoutStore);
+            }
+        }
         let ToContainer::SetStatus { sensor, fence, status: Status::Active(activation) } = message else { return };
         let Some(number) = self.sensor_number(sensor) else { return };
         self.checker.gives(self.now, number, *fence, node);
+        if activation.is_some() && self.hidden.keys().any(|who| matches!(who, crate::plan::Who::Arbitrator(_))) {
+            self.enter(Window::GivenAwayWhileLeaderHidden);
+        }
         match activation {
             None if self.nodes[node].frozen => self.enter(Window::AdoptedFrozen),
             None => {}
@@ -247,13 +268,13 @@ impl World {
         request: RequestId,
         ask: &Request,
         reply: &Reply,
-        _term_before: st2sa_core::names::Term,
     ) {
         let node = &self.arbitrators[arbitrator];
         let stale = node.process.epoch != epoch || !node.asked.contains(&request);
         match (ask, reply) {
             (_, Reply::Won { term, .. }) => {
                 self.checker.won(self.now, *term);
+                self.check_leases_at_election();
                 self.keep_backup();
             }
             (Request::Transact(_), Reply::NotLeader) => self.enter(Window::DeposedWriteRefused),
@@ -269,6 +290,49 @@ impl World {
                 self.keep_backup();
             }
             _ => {}
+        }
+    }
+
+    /// Who may still act when a term begins.
+    fn check_leases_at_election(&mut self) {
+        for node in 0..self.nodes.len() {
+            let here = &self.nodes[node];
+            if here.clock.read(self.now) >= self.checker.leases[node].end {
+                continue;
+            }
+            let acts = here.sensors.values().any(|sensor| sensor.alive && sensor.doing.at_work());
+            let registered = self.store.get(&Key::Register(here.name.clone())).is_some();
+            self.enter(Window::LeaseAcrossTerms);
+            if acts {
+                self.enter(if registered { Window::UnboundActs } else { Window::UnregisteredActs });
+            }
+        }
+    }
+
+    /// A request is about to be applied.
+    pub(crate) fn check_asking(&mut self, arbitrator: usize, ask: &Request) {
+        if let (Request::Campaign { .. }, Some(Value::Electors(electors))) = (ask, self.store.get(&Key::Electors))
+            && !electors.members.contains(&self.arbitrators[arbitrator].id)
+            && self.store.leader(self.now).is_none()
+        {
+            self.enter(Window::UnlistedCampaign);
+        }
+    }
+
+    /// A container's message is about to be read.
+    pub(crate) fn check_arriving(&mut self, node: usize, message: &ToArbitrator) {
+        if let ToArbitrator::Stopped { sensor, fence, .. } = message
+            && let Some(session) = &self.nodes[node].session
+            && session.active(sensor).is_some_and(|held| held > *fence)
+        {
+            self.enter(Window::WordForOlderFence);
+        }
+    }
+
+    /// An arbitrator learns that nobody leads.
+    pub(crate) fn check_free(&mut self, arbitrator: usize) {
+        if self.checker.promised.get(&arbitrator).is_some_and(|until| self.now < *until) {
+            self.enter(Window::PromiseKept);
         }
     }
 

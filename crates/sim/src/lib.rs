@@ -13,6 +13,7 @@ mod net;
 mod node;
 pub mod plan;
 pub mod random;
+pub mod runner;
 mod store;
 pub mod trace;
 pub mod windows;

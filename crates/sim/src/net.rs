@@ -2,13 +2,13 @@
 
 use rand::Rng;
 use st2sa_core::arbiter;
-use st2sa_core::engine::{Reply, Request};
-use st2sa_core::message::ToArbitrator;
+use st2sa_core::engine::{Key, Reply, Request, Write};
+use st2sa_core::message::{Status, ToArbitrator, ToContainer};
 use st2sa_core::names::{RequestId, StreamId};
 use st2sa_core::session;
 
 use crate::clock::{MILLI, Nanos};
-use crate::plan::End;
+use crate::plan::{End, Fate, Kind};
 use crate::windows::Window;
 use crate::world::{Happening, Parcel, World};
 
@@ -68,6 +68,11 @@ impl World {
         let latency = self.latency();
         let (from, to) = self.ends(line, up);
         let cut = self.is_cut(from, to);
+        let lag = self.lags.get(&(from, to)).copied().unwrap_or_default();
+        let late = match kind_of(&parcel).and_then(|kind| self.intercept(kind)) {
+            Some(Fate::Late(by)) => by,
+            _ => 0,
+        };
         let now = self.now;
         let lane = &mut self.streams[line].lanes[usize::from(!up)];
         if lane.dead {
@@ -77,7 +82,7 @@ impl World {
             lane.stalled.push(parcel);
             return;
         }
-        lane.last = (lane.last + 1).max(now + latency + lane.slower_by);
+        lane.last = (lane.last + 1).max(now + latency + lag + late + lane.slower_by);
         let at = lane.last;
         self.at(at, Happening::Deliver(line, up, parcel));
     }
@@ -116,6 +121,7 @@ impl World {
                 self.container(node, session::Event::StreamClosed(node_stream));
             }
             Parcel::Up(message) => {
+                self.check_arriving(node, &message);
                 self.arbitrator(arbitrator, arbiter::Event::Container { stream: arbitrator_stream, message });
             }
             Parcel::Down(message) => {
@@ -144,7 +150,7 @@ impl World {
                     stream.arbitrator == index
                         && stream.arbitrator_epoch == self.arbitrators[index].process.epoch,
                 ),
-                End::Engine => (true, false),
+                End::Engine | End::Leader | End::Followers | End::Holder(_) => (true, false),
             };
             if ours {
                 self.send(line, up, Parcel::Closed);
@@ -190,7 +196,18 @@ impl World {
         self.arbitrators[arbitrator].asked.insert(request);
         let give_up = self.now + self.run.setup.timing.heartbeat.0;
         self.at(give_up, Happening::FromEngine { arbitrator, epoch, request, reply: Reply::Unknown });
-        let arrives = self.now + self.latency();
+        let mut arrives = self.now + self.latency();
+        match kind_of_request(&ask).and_then(|kind| self.intercept(kind)) {
+            Some(Fate::Late(by)) => arrives += by,
+            Some(Fate::AnswerLost) => {
+                self.arbitrators[arbitrator].unheard.insert(request);
+            }
+            Some(Fate::Again(by)) => {
+                let ask = ask.clone();
+                self.at(arrives + by, Happening::AtEngine { arbitrator, epoch, request, ask });
+            }
+            None => {}
+        }
         if self.now < self.twice_until {
             let late = arrives + self.rng.random_range(0..4_000 * MILLI);
             self.at(late, Happening::AtEngine { arbitrator, epoch, request, ask: ask.clone() });
@@ -211,14 +228,14 @@ impl World {
             return;
         }
         let before = self.store.leader(self.now);
-        let term = self.store.term();
+        self.check_asking(arbitrator, &ask);
         let reply = self.store.apply(self.now, &ask);
-        self.engine_applied(arbitrator, epoch, request, &ask, &reply, term);
+        self.engine_applied(arbitrator, epoch, request, &ask, &reply);
         let after = self.store.leader(self.now);
         if before != after {
             self.leader_changed();
         }
-        let mute = self.now < self.mute_until;
+        let mute = self.now < self.mute_until || self.arbitrators[arbitrator].unheard.remove(&request);
         if !mute && !self.is_cut(End::Engine, End::Arbitrator(arbitrator)) {
             let at = self.now + self.latency();
             self.at(at, Happening::FromEngine { arbitrator, epoch, request, reply });
@@ -274,5 +291,36 @@ impl World {
         let Some(&line) = self.nodes[node].streams.get(&stream) else { return };
         self.check_sending(node, line, &message);
         self.send(line, true, Parcel::Up(message));
+    }
+}
+
+impl World {
+    fn intercept(&mut self, kind: Kind) -> Option<Fate> {
+        let found = self.intercepts.iter().position(|(waits, _)| *waits == kind)?;
+        Some(self.intercepts.remove(found).1)
+    }
+}
+
+fn kind_of(parcel: &Parcel) -> Option<Kind> {
+    match parcel {
+        Parcel::Up(ToArbitrator::Hello(_)) => Some(Kind::Hello),
+        Parcel::Up(ToArbitrator::Stopped { .. }) => Some(Kind::Stopped),
+        Parcel::Down(ToContainer::SetStatus { status: Status::Active(Some(_)), .. }) => Some(Kind::Grant),
+        Parcel::Down(ToContainer::Ack { .. }) => Some(Kind::Ack),
+        Parcel::Up(_) | Parcel::Down(_) | Parcel::Open | Parcel::Closed => None,
+    }
+}
+
+fn kind_of_request(ask: &Request) -> Option<Kind> {
+    match ask {
+        Request::Campaign { .. } => Some(Kind::Campaign),
+        Request::Resign { .. } => Some(Kind::Resign),
+        Request::Transact(transaction) => transaction.writes.iter().find_map(|write| match write {
+            Write::Delete(Key::Register(_)) => Some(Kind::Strike),
+            Write::Put(Key::Register(_), _) => Some(Kind::Join),
+            Write::Put(Key::Entry(..), _) => Some(Kind::Commit),
+            Write::Put(..) | Write::Delete(_) => None,
+        }),
+        _ => None,
     }
 }

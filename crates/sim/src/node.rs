@@ -64,6 +64,11 @@ pub(crate) enum Doing {
 }
 
 impl Doing {
+    /// Whether it is ACTIVE.
+    pub(crate) fn at_work(self) -> bool {
+        matches!(self, Self::SettingUp | Self::Idle | Self::Polling | Self::Watching)
+    }
+
     /// Whether the process touches the outside.
     pub(crate) fn acts(self) -> bool {
         matches!(self, Self::SettingUp | Self::Polling | Self::Watching)

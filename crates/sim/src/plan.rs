@@ -80,6 +80,14 @@ pub enum Who {
     Sensors(usize),
     /// A sensor node, whole.
     Machine(usize),
+    /// Whoever leads when it happens.
+    Leader,
+    /// Every arbitrator but that one.
+    Followers,
+    /// The container that holds the sensor when it happens.
+    Holder(usize),
+    /// That one's node, whole.
+    HoldersMachine(usize),
 }
 
 /// An end of a link.
@@ -91,6 +99,12 @@ pub enum End {
     Machine(usize),
     /// The engine.
     Engine,
+    /// Whoever leads when it happens.
+    Leader,
+    /// Every arbitrator but that one.
+    Followers,
+    /// The node that holds the sensor when it happens.
+    Holder(usize),
 }
 
 /// How a sensor behaves.
@@ -104,6 +118,40 @@ pub enum Mood {
     Hangs,
     /// Its process dies in a poll.
     Dies,
+}
+
+/// A message or a request, by what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Container to arbitrator.
+    Hello,
+    /// Container to leader.
+    Stopped,
+    /// Leader to container: ACTIVE with what to start from.
+    Grant,
+    /// Leader to container.
+    Ack,
+    /// Arbitrator to engine.
+    Campaign,
+    /// Leader to engine: a journal commit.
+    Commit,
+    /// Leader to engine: a strike.
+    Strike,
+    /// Leader to engine: a new entry in the register.
+    Join,
+    /// Leader to engine.
+    Resign,
+}
+
+/// What becomes of the next one of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives so much later; on a stream all that follows it does too.
+    Late(Nanos),
+    /// A request takes effect, the answer is lost.
+    AnswerLost,
+    /// A request arrives in time, and once more so much later.
+    Again(Nanos),
 }
 
 /// Something that happens to the cluster.
@@ -121,6 +169,10 @@ pub enum Fault {
     Cut(End, End, Nanos),
     /// Streams between the two that are open now deliver so much later, for good.
     Slow(End, End, Nanos),
+    /// What goes from the first end to the second takes so much longer, for so long.
+    Lag(End, End, Nanos, Nanos),
+    /// The next message or request of a kind meets a fate.
+    Intercept(Kind, Fate),
     /// Streams of a node break.
     Break(usize),
     /// The engine answers nothing for so long, then all of it.

@@ -90,6 +90,22 @@ windows! {
     MovedVoluntarily = "moved-voluntarily";
     /// A leader resigned.
     Resigned = "resigned";
+    /// A term began while a registered container that has not bound itself to it acted on a lease.
+    UnboundActs = "unbound-acts";
+    /// A term began while a container that the register does not list acted on a lease.
+    UnregisteredActs = "unregistered-acts";
+    /// A lease of an earlier term still ran when a later leader wondered whom to wait for.
+    LeaseAcrossTerms = "lease-across-terms";
+    /// A word came for an older fence than the container holds.
+    WordForOlderFence = "word-for-older-fence";
+    /// A grant came again after the instance had stopped under it.
+    GrantAfterStop = "grant-after-stop";
+    /// A sensor was given away while a hypervisor held an arbitrator that believes it leads.
+    GivenAwayWhileLeaderHidden = "given-away-while-leader-hidden";
+    /// An arbitrator that is no elector tried for a free leadership.
+    UnlistedCampaign = "unlisted-campaign";
+    /// An elector started again while its promise would still have bound it.
+    RestartedWithinPromise = "restarted-within-promise";
 }
 
 /// How often each was entered.

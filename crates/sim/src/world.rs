@@ -21,7 +21,7 @@ use crate::checker::Checker;
 use crate::clock::{Clock, MILLI, Nanos, SECOND};
 use crate::net::Stream;
 use crate::node::{Node, SensorProcess};
-use crate::plan::{End, Fault, Run, Setup, Who};
+use crate::plan::{End, Fate, Fault, Run, Setup, Who};
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::windows::Window;
@@ -75,8 +75,9 @@ pub(crate) struct ArbitratorNode {
     pub(crate) disk: Term,
     pub(crate) streams: BTreeMap<StreamId, usize>,
     pub(crate) next_stream: u64,
-    /// Requests that were not answered yet.
+    /// Requests that were not answered yet, and those whose answer will be lost.
     pub(crate) asked: BTreeSet<RequestId>,
+    pub(crate) unheard: BTreeSet<RequestId>,
 }
 
 #[derive(Debug)]
@@ -104,6 +105,7 @@ pub(crate) enum Happening {
     StartArbitrator(usize),
     Fault(usize),
     EndOfCut(End, End),
+    EndOfLag(End, End, Nanos),
     EndOfStall,
     Unhide(Who),
     Mood(usize, Option<usize>),
@@ -152,6 +154,8 @@ pub struct World {
     /// Earlier states of the store, for an engine that forgets.
     pub(crate) backups: VecDeque<(Nanos, Store)>,
     pub(crate) cuts: BTreeMap<(End, End), u32>,
+    pub(crate) lags: BTreeMap<(End, End), Nanos>,
+    pub(crate) intercepts: Vec<(crate::plan::Kind, Fate)>,
     pub(crate) stalled_until: Nanos,
     pub(crate) out_until: Nanos,
     pub(crate) mute_until: Nanos,
@@ -194,6 +198,8 @@ impl World {
             store: Store::new(setup.timing.leader_ttl, setup.engine_rate),
             backups: VecDeque::new(),
             cuts: BTreeMap::new(),
+            lags: BTreeMap::new(),
+            intercepts: Vec::new(),
             stalled_until: 0,
             out_until: 0,
             mute_until: 0,
@@ -222,6 +228,7 @@ impl World {
                 streams: BTreeMap::new(),
                 next_stream: 0,
                 asked: BTreeSet::new(),
+                unheard: BTreeSet::new(),
             });
             world.at(0, Happening::StartArbitrator(index));
         }
@@ -364,6 +371,9 @@ impl World {
             Happening::FromEngine { arbitrator, epoch, request, reply } => {
                 let node = &mut self.arbitrators[arbitrator];
                 if node.process.epoch == epoch && node.asked.remove(&request) {
+                    if matches!(reply, Reply::Observed { leader: None }) {
+                        self.check_free(arbitrator);
+                    }
                     self.arbitrator(arbitrator, arbiter::Event::Engine { request, reply });
                 }
             }
@@ -373,7 +383,12 @@ impl World {
                     self.arbitrator(to, arbiter::Event::Peer { from, message });
                 }
             }
-            Happening::Seen(index, leader) => self.arbitrator(index, arbiter::Event::LeaderSeen(leader)),
+            Happening::Seen(index, leader) => {
+                if leader.is_none() {
+                    self.check_free(index);
+                }
+                self.arbitrator(index, arbiter::Event::LeaderSeen(leader));
+            }
             Happening::KeyExpires => self.key_expires(),
             Happening::LeaseCheck(node, check) => self.lease_check(node, check),
             Happening::StartContainer(node) => self.start_container(node),
@@ -384,6 +399,9 @@ impl World {
                 self.fault(fault);
             }
             Happening::EndOfCut(from, to) => self.end_of_cut(from, to),
+            Happening::EndOfLag(from, to, by) => {
+                self.lags.entry((from, to)).and_modify(|lag| *lag = lag.saturating_sub(by));
+            }
             Happening::EndOfStall => self.end_of_stall(),
             Happening::Unhide(who) => self.unhide(who),
             Happening::Mood(sensor, node) => self.mood_over(sensor, node),
@@ -600,6 +618,11 @@ impl World {
             arbiter::Command::Engine { request, ask } => self.ask_engine(index, request, ask),
             arbiter::Command::Peer { to, message } => {
                 let Some(to) = self.arbitrators.iter().position(|node| node.id == to) else { return };
+                if matches!(message, st2sa_core::message::ToPeer::Extended { .. }) {
+                    let timing = &self.arbitrators[index].timing;
+                    let until = self.now + timing.outlast(timing.leader_ttl).0;
+                    self.checker.promised.insert(index, until);
+                }
                 if !self.is_cut(End::Arbitrator(index), End::Arbitrator(to)) {
                     let at = self.now + self.latency();
                     self.at(at, Happening::Peer { from: index, to, message });
@@ -615,16 +638,20 @@ impl World {
     }
 
     pub(crate) fn start_arbitrator(&mut self, index: usize) {
-        let setup = &self.run.setup;
-        let incarnation = Incarnation(self.rng.random());
-        let node = &mut self.arbitrators[index];
-        if node.process.alive {
+        if self.arbitrators[index].process.alive {
             return;
         }
+        if self.checker.promised.get(&index).is_some_and(|until| self.now < *until) {
+            self.enter(Window::RestartedWithinPromise);
+        }
+        let incarnation = Incarnation(self.rng.random());
+        let setup = &self.run.setup;
+        let node = &mut self.arbitrators[index];
         let config = arbiter_config(setup, index, &node.timing);
         node.core = Arbiter::new(config, incarnation, node.disk, node.clock.read(self.now));
         node.process.alive = true;
         node.asked.clear();
+        node.unheard.clear();
         self.arbitrator(index, arbiter::Event::Wake);
     }
 

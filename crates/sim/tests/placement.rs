@@ -1,5 +1,12 @@
 //! The planner on thousands of random problems: hard rules, determinism, fixed points, and quality against an exact solver.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
 #[path = "placement/checks.rs"]
 mod checks;
 #[path = "placement/exact.rs"]
@@ -10,8 +17,8 @@ mod problems;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use rand::seq::IteratorRandom;
 use rand::SeedableRng;
+use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 use st2sa_core::placement::{Plan, Problem, plan};
 
@@ -38,7 +45,9 @@ fn random_problems_keep_the_hard_rules_and_rest() {
         assert_eq!(plan(&problem.clone()), planned, "same input, same plan");
         paced += u64::from(plans_to_rest(&problem, planned).1 > 1);
     });
-    println!("{PROBLEMS} problems: hard rules kept; {paced} needed further plans because of the draw limit");
+    println!(
+        "{PROBLEMS} problems: hard rules kept; {paced} needed further plans because of the draw limit"
+    );
 }
 
 #[test]
@@ -47,7 +56,9 @@ fn only_the_sensors_of_a_lost_container_move() {
     for_each_seed(PROBLEMS, |seed, rng| {
         let problem = any_size(seed, rng);
         let (rested, _) = plans_to_rest(&problem, plan(&problem));
-        let Some(lost) = rested.containers.keys().choose(rng).cloned() else { return };
+        let Some(lost) = rested.containers.keys().choose(rng).cloned() else {
+            return;
+        };
         let mut after = rested.clone();
         after.containers.remove(&lost);
         for need in after.sensors.values_mut() {
@@ -85,17 +96,21 @@ fn moves_are_within_five_per_cent_of_the_fewest() {
             possible.count(&verdict);
         }
     });
-    println!("{} problems judged, {refused} with choices that are not about moves", all.problems);
+    println!(
+        "{} problems judged, {refused} with choices that are not about moves",
+        all.problems
+    );
     println!("goal can be had: {possible:?}");
     println!("all:             {all:?}");
     assert_eq!(all.above_lowest, 0, "the lowest level was not reached");
     assert!(possible.moves * 100 <= possible.fewest * 105);
+    assert!(all.moves * 100 <= all.fewest * 105);
     assert!(all.moves * 100 <= all.fewest_as_good * 105);
 }
 
 #[test]
 fn larger_problems_with_a_known_even_arrangement_reach_the_goal() {
-    let (mut worst, mut worst_first, mut later) = (0.0_f64, 0.0_f64, 0);
+    let (mut worst, mut worst_first, mut later) = (0, 0, 0);
     for_each_seed(PLANTED, |_, rng| {
         let problem = planted(rng);
         let first = plan(&problem);
@@ -104,12 +119,14 @@ fn larger_problems_with_a_known_even_arrangement_reach_the_goal() {
         let (rested, plans) = plans_to_rest(&problem, first);
         later += u64::from(plans > 1);
         let at_rest = ratio(&rested, &plan(&rested));
-        assert!(at_rest <= 1.10, "max / mean is {at_rest}");
+        assert!(at_rest <= 1100, "max / mean is {}", thousandths(at_rest));
         worst = worst.max(at_rest);
     });
     println!(
-        "{PLANTED} planted problems: worst max / mean {worst:.3}; after the first plan {worst_first:.3}, \
-         {later} needed further plans because of the draw limit"
+        "{PLANTED} planted problems: worst max / mean {}; after the first plan {}, \
+         {later} needed further plans because of the draw limit",
+        thousandths(worst),
+        thousandths(worst_first),
     );
 }
 
@@ -117,7 +134,12 @@ fn larger_problems_with_a_known_even_arrangement_reach_the_goal() {
 #[test]
 #[ignore = "measures time"]
 fn speed() {
-    for (sensors, containers, rounds) in [(20, 5, 20_000), (20, 3, 20_000), (500, 10, 200), (5_000, 50, 10)] {
+    for (sensors, containers, rounds) in [
+        (20, 5, 20_000),
+        (20, 3, 20_000),
+        (500, 10, 200),
+        (5_000, 50, 10),
+    ] {
         let problem = joining(sensors, containers);
         let mut fresh = problem.clone();
         for need in fresh.sensors.values_mut() {
@@ -134,7 +156,13 @@ fn speed() {
             println!("{sensors} x {containers} {what}: {each:?}, {moves} changes");
         }
     }
-    for (sensors, containers, count) in [(8, 4, 5_000), (20, 5, 5_000), (40, 8, 2_000), (500, 10, 200), (5_000, 50, 20)] {
+    for (sensors, containers, count) in [
+        (8, 4, 5_000),
+        (20, 5, 5_000),
+        (40, 8, 2_000),
+        (500, 10, 200),
+        (5_000, 50, 20),
+    ] {
         let mut times = Vec::new();
         for_each_seed(count, |_, rng| {
             let problem = anything(rng, sensors, containers);
@@ -176,12 +204,18 @@ impl Tally {
 
 impl std::fmt::Debug for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { problems, moves, fewest, fewest_as_good, above_lowest } = self;
-        let percent = |of: u64| *moves as f64 * 100.0 / of.max(1) as f64;
+        let Self {
+            problems,
+            moves,
+            fewest,
+            fewest_as_good,
+            above_lowest,
+        } = self;
+        let percent = |of: u64| thousandths(moves * 100_000 / of.max(1));
         write!(
             f,
-            "{problems} problems, {moves} moves; fewest {fewest} ({:.2} %), fewest for as good a result {fewest_as_good} \
-             ({:.2} %); above the lowest level: {above_lowest}",
+            "{problems} problems, {moves} moves; fewest {fewest} ({} %), fewest for as good a result {fewest_as_good} \
+             ({} %); above the lowest level: {above_lowest}",
             percent(*fewest),
             percent(*fewest_as_good),
         )
@@ -189,7 +223,11 @@ impl std::fmt::Debug for Tally {
 }
 
 fn any_size(seed: u64, rng: &mut ChaCha8Rng) -> Problem {
-    if seed < SMALL { anything(rng, 8, 4) } else { anything(rng, 40, 8) }
+    if seed < SMALL {
+        anything(rng, 8, 4)
+    } else {
+        anything(rng, 40, 8)
+    }
 }
 
 /// Runs `check` with the generator of each seed, and prints the seed with which it fails.
@@ -229,14 +267,27 @@ fn plans_to_rest(problem: &Problem, first: Plan) -> (Problem, usize) {
 /// How many sensors `planned` puts elsewhere than they are.
 fn changes(problem: &Problem, planned: &Plan) -> usize {
     let targets = planned.placements.iter();
-    targets.filter(|(name, at)| !problem.sensors[*name].paused && at.target != problem.sensors[*name].holder).count()
+    targets
+        .filter(|(name, at)| {
+            !problem.sensors[*name].paused && at.target != problem.sensors[*name].holder
+        })
+        .count()
 }
 
-/// The heaviest load by the mean, over the containers that do not drain.
-fn ratio(problem: &Problem, planned: &Plan) -> f64 {
+/// The heaviest load by the mean, over the containers that do not drain, in thousandths, rounded up.
+fn ratio(problem: &Problem, planned: &Plan) -> u64 {
     let loads = loads(problem, planned);
-    let open: Vec<u64> =
-        loads.iter().filter(|(name, _)| !problem.containers[*name].draining).map(|(_, &load)| load).collect();
-    let mean = open.iter().sum::<u64>() as f64 / open.len() as f64;
-    if mean > 0.0 { *open.iter().max().unwrap() as f64 / mean } else { 1.0 }
+    let open = || {
+        let all = loads.iter();
+        all.filter(|(name, _)| !problem.containers[*name].draining)
+            .map(|(_, &load)| load)
+    };
+    let count: u64 = open().map(|_| 1).sum();
+    let total: u64 = open().sum();
+    (open().max().unwrap_or(0) * count * 1000).div_ceil(total.max(1))
+}
+
+/// A number of thousandths as people write it.
+fn thousandths(value: u64) -> String {
+    format!("{}.{:03}", value / 1000, value % 1000)
 }

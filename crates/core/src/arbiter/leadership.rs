@@ -299,7 +299,7 @@ impl Arbiter {
 
     fn on_won(&mut self, now: Time, asked: Option<Asked>, term: Term, longest_ttl: Span) {
         self.know_term(term);
-        let promised = now < self.promised_until && guard!(PromiseVoidsCampaign, true, else false);
+        let promised = now < self.promised_until;
         let Some(Asked { sent_at, token: Some(token), .. }) = asked else { return };
         let leadership = Leadership::new(&self.config, term, token.clone(), sent_at, now, longest_ttl);
         if promised || now >= leadership.acts_until(&self.config) {

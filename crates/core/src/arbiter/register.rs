@@ -117,10 +117,13 @@ impl Arbiter {
             return;
         }
         if let Some((shown, whose)) = &hello.highest {
-            let above = *shown > leadership.term || (*shown == leadership.term && *whose != self.config.me);
-            if above && guard!(TermAboveShown, true, else false) {
+            let higher = guard!(LowerTermRefused, *shown > leadership.term, else false);
+            let twice = *shown == leadership.term && *whose != self.config.me;
+            if higher || guard!(SameTermOneLeader, twice, else false) {
                 let shown = *shown;
-                self.know_term(shown);
+                if guard!(TermAboveShown, true, else false) {
+                    self.know_term(shown);
+                }
                 self.resign(now, now);
                 return;
             }

@@ -15,14 +15,11 @@ use super::search::Search;
 /// moment; farther from it one node's peak is another's idle time.
 const GOAL_PERCENT: u64 = 110;
 
-/// The most steps of one search among all arrangements, some 20 ns each: about a millisecond at the worst.
+/// The most steps of one search for an even arrangement, some 20 ns each.
 ///
-/// Eight sensors on four containers never need more; larger clusters have so many good arrangements that the quick
-/// search finds one.
-const LOOKS: u64 = 5_000;
-
-/// The most pieces for which all arrangements are searched when the quick search fails.
-const MAX_PIECES: usize = 64;
+/// Ten times as many found nothing better in a hundred thousand small problems: either the first arrangements that are
+/// looked at show the way, or there are too many.
+const LOOKS: u64 = 4_000;
 
 /// What a container should carry at the most when `open` ones carry `total`.
 pub(super) fn goal(total: u64, open: u64) -> u64 {
@@ -61,12 +58,21 @@ fn spread<'m>(start: &Board<'m>, level: u64) -> Option<Board<'m>> {
     if quick.descend() {
         return Some(quick.board);
     }
-    let mut thorough = Search::new(start.with_level(level), LOOKS);
-    (thorough.board.pieces.len() <= MAX_PIECES && thorough.any()).then_some(thorough.board)
+    // What is left is little, as a rule: few moves more, from there or else from the start.
+    let left = quick.board;
+    let begin = start.with_level(level);
+    [left, begin].into_iter().find_map(|board| {
+        let mut thorough = Search::new(board, LOOKS);
+        thorough.any().then_some(thorough.board)
+    })
 }
 
 /// An arrangement that keeps `level` with fewer moves than `board`, if there is one.
 fn thrifty<'m>(start: &Board<'m>, board: Board<'m>, level: u64) -> Board<'m> {
     let mut search = Search::new(start.with_level(level), LOOKS);
-    if board.moves > 0 && search.fewest(0, board.moves - 1) { search.board } else { board }
+    if board.moves > 0 && search.fewest(0, board.moves - 1) {
+        search.board
+    } else {
+        board
+    }
 }

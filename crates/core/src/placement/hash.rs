@@ -21,9 +21,9 @@ pub(super) fn rendezvous(sensor: &str, container: &str) -> u64 {
 
 /// Continues FNV-1a from `hash` over `bytes`.
 fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    bytes.iter().fold(hash, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    })
 }
 
 /// `MurmurHash3`'s 64-bit finaliser: every input bit reaches every output bit.
@@ -50,5 +50,17 @@ mod tests {
     fn the_finaliser_gives_its_published_vectors() {
         assert_eq!(finalise(0), 0);
         assert_eq!(finalise(1), 0xb456_bcfc_34c2_cb2c);
+    }
+
+    #[test]
+    fn names_do_not_run_together() {
+        assert_ne!(rendezvous("pack.A", "node"), rendezvous("pack.An", "ode"));
+    }
+
+    #[test]
+    fn pairs_give_the_same_values_in_every_version() {
+        assert_eq!(rendezvous("", ""), 0x1bbd_5c81_3c69_a8d7);
+        assert_eq!(rendezvous("pack.Sensor", "node-a"), 0x9064_6fe6_5834_1de7);
+        assert_eq!(rendezvous("pack.Sensor", "node-b"), 0x9a83_5c79_fada_9f7e);
     }
 }

@@ -15,13 +15,22 @@ pub(super) fn report(problem: &Problem, model: &Model<'_>, state: &State) -> Pla
                 target: Some(model.containers[at].name.clone()),
                 rule: rule(problem, model, state, &before, index, at),
             },
-            None => Placement { target: None, rule: nowhere(problem, model, state, sensor.need) },
+            None => Placement {
+                target: None,
+                rule: nowhere(problem, model, state, sensor.need),
+            },
         };
         (sensor.name.clone(), placement)
     });
     let mut placements: BTreeMap<_, _> = planned.collect();
     for (name, _) in problem.sensors.iter().filter(|(_, need)| need.paused) {
-        placements.insert(name.clone(), Placement { target: None, rule: Rule::Paused });
+        placements.insert(
+            name.clone(),
+            Placement {
+                target: None,
+                rule: Rule::Paused,
+            },
+        );
     }
     Plan { placements }
 }
@@ -40,7 +49,10 @@ pub(super) fn obstacle(
         return Some(Reason::Draining);
     }
     if let Some((key, value)) = lacking(&need.require, room) {
-        return Some(Reason::Label { key: key.clone(), value: value.clone() });
+        return Some(Reason::Label {
+            key: key.clone(),
+            value: value.clone(),
+        });
     }
     if standing.failed_there {
         return Some(Reason::FailedThere);
@@ -50,7 +62,11 @@ pub(super) fn obstacle(
     }
     let weight = weight(need);
     let capacity = room.capacity.map(u64::from)?;
-    (beside + weight > capacity).then_some(Reason::Full { load: beside, weight, capacity })
+    (beside + weight > capacity).then_some(Reason::Full {
+        load: beside,
+        weight,
+        capacity,
+    })
 }
 
 /// Why the sensor with this index is on `at`.
@@ -77,7 +93,11 @@ fn rule(
         } else if flaw & STALE != 0 {
             Rule::StaysStaleCode { on }
         } else if state.load[at] > here.capacity {
-            Rule::StaysFull { on, load: state.load[at], capacity: here.capacity }
+            Rule::StaysFull {
+                on,
+                load: state.load[at],
+                capacity: here.capacity,
+            }
         } else {
             Rule::Stays { on }
         };
@@ -107,9 +127,12 @@ fn rule(
             load: before[holder],
             capacity: model.containers[holder].capacity,
         },
-        Some(Cause::Balance | Cause::Wanted | Cause::Unplaced) | None => {
-            Rule::Balances { from, to: on, from_load: before[holder], to_load: before[at] }
-        }
+        Some(Cause::Balance | Cause::Wanted | Cause::Unplaced) | None => Rule::Balances {
+            from,
+            to: on,
+            from_load: before[holder],
+            to_load: before[at],
+        },
     }
 }
 
@@ -125,5 +148,9 @@ fn nowhere(problem: &Problem, model: &Model<'_>, state: &State, need: &SensorNee
             Some((here.name.clone(), obstacle(need, here.name, room, load)?))
         })
         .collect();
-    if reasons.is_empty() { Rule::NobodyOffers } else { Rule::NobodyEligible { reasons } }
+    if reasons.is_empty() {
+        Rule::NobodyOffers
+    } else {
+        Rule::NobodyEligible { reasons }
+    }
 }

@@ -169,7 +169,10 @@ impl fmt::Display for Rule {
             }
             Self::Stays { on } => write!(f, "stays on {on}"),
             Self::StaysDraining { on } => {
-                write!(f, "stays on {on} although that drains: no other container can run it")
+                write!(
+                    f,
+                    "stays on {on} although that drains: no other container can run it"
+                )
             }
             Self::StaysFailing { on } => write!(
                 f,
@@ -186,23 +189,41 @@ impl fmt::Display for Rule {
             Self::Wanted { on } => write!(f, "runs on {on} because an operator wants it there"),
             Self::Placed { on, beside } => write!(f, "is placed on {on} beside a load of {beside}"),
             Self::LastResort { on, despite } => {
-                write!(f, "goes to {on} although that is not fit for it ({despite}): nothing better can run it")
+                write!(
+                    f,
+                    "goes to {on} although that is not fit for it ({despite}): nothing better can run it"
+                )
             }
             Self::LeavesDraining { from, to } => write!(f, "leaves {from}, which drains, for {to}"),
-            Self::LeavesFailed { from, to } => write!(f, "leaves {from}, where it failed, for {to}"),
+            Self::LeavesFailed { from, to } => {
+                write!(f, "leaves {from}, where it failed, for {to}")
+            }
             Self::LeavesStaleCode { from, to } => {
                 write!(f, "leaves {from}, where the code is stale, for {to}")
             }
             Self::LeavesLost { from, to } => {
                 write!(f, "leaves {from}, which can run it no longer, for {to}")
             }
-            Self::LeavesFull { from, to, load, capacity } => {
-                write!(f, "leaves {from}, which carried {load} of {capacity}, for {to}")
+            Self::LeavesFull {
+                from,
+                to,
+                load,
+                capacity,
+            } => {
+                write!(
+                    f,
+                    "leaves {from}, which carried {load} of {capacity}, for {to}"
+                )
             }
             Self::MakesRoom { from, to } => {
                 write!(f, "leaves {from} for {to} to make room for another sensor")
             }
-            Self::Balances { from, to, from_load, to_load } => write!(
+            Self::Balances {
+                from,
+                to,
+                from_load,
+                to_load,
+            } => write!(
                 f,
                 "moves from {from} (load {from_load}) to {to} (load {to_load}) to even out the load"
             ),
@@ -216,7 +237,11 @@ impl fmt::Display for Reason {
             Self::NotOffered => write!(f, "does not offer it"),
             Self::Draining => write!(f, "is draining"),
             Self::Label { key, value } => write!(f, "lacks the label {key}={value}"),
-            Self::Full { load, weight, capacity } => {
+            Self::Full {
+                load,
+                weight,
+                capacity,
+            } => {
                 write!(f, "is full: {load} and its {weight} exceed {capacity}")
             }
             Self::FailedThere => write!(f, "it failed there"),

@@ -6,15 +6,15 @@ use super::board::Board;
 
 /// The longest chain of moves in which each makes room for the one before.
 ///
-/// Two swap sensors or pass one on; the third helps where labels leave few ways out. Longer ones were never needed by a
-/// board that the exact search does not do anyway, and the number of chains grows by a factor of a hundred with each.
+/// Two swap sensors or pass one on; the third helps where few containers offer a sensor. What those leave undone the
+/// exact search finds, and the number of chains grows by a factor of a hundred with each link.
 const MAX_CHAIN: usize = 3;
 
 /// A board and the work that may still be spent on it.
 pub(super) struct Search<'m> {
     pub(super) board: Board<'m>,
     /// How many more moves may be looked at, some 20 ns each. Counting steps, not time, keeps plans the same everywhere.
-    looks: u64,
+    pub(super) looks: u64,
     /// Pieces that the exact search has moved; it moves each once.
     moved: Vec<bool>,
     /// The last piece that left each container in the exact search, which takes them in order.
@@ -28,7 +28,12 @@ impl<'m> Search<'m> {
     pub(super) fn new(board: Board<'m>, looks: u64) -> Self {
         let moved = vec![false; board.pieces.len()];
         let last = vec![None; board.load.len()];
-        Self { board, looks, moved, last }
+        Self {
+            board,
+            looks,
+            moved,
+            last,
+        }
     }
 
     /// Takes the move that helps the fullest container most, again and again, until no container is above its limit.
@@ -124,7 +129,10 @@ impl<'m> Search<'m> {
             if !board.takes(target, board.pieces[piece].weight) || !board.may_go(piece, target) {
                 continue;
             }
-            let key = (board.load[target], Reverse(board.model.taste(sensor, target)));
+            let key = (
+                board.load[target],
+                Reverse(board.model.taste(sensor, target)),
+            );
             let better = best.is_none_or(|(best_key, best)| {
                 key < best_key
                     || key == best_key
@@ -211,7 +219,10 @@ impl<'m> Search<'m> {
         for place in 0..self.board.on[container].len() {
             let piece = self.board.on[container][place];
             let cost = self.board.leaving_costs(piece);
-            if !self.can_leave(piece, container) || cost > moves || self.has_twin_before(container, place) {
+            if !self.can_leave(piece, container)
+                || cost > moves
+                || self.has_twin_before(container, place)
+            {
                 continue;
             }
             let mut targets: Vec<usize> = (0..self.board.load.len())
@@ -244,7 +255,11 @@ impl<'m> Search<'m> {
         if excess == 0 {
             return Some(0);
         }
-        let leaving = || board.on[container].iter().filter(|&&piece| self.can_leave(piece, container));
+        let leaving = || {
+            board.on[container]
+                .iter()
+                .filter(|&&piece| self.can_leave(piece, container))
+        };
         let mut able = 0;
         let mut free = 0_u64;
         for &piece in leaving() {
@@ -267,7 +282,11 @@ impl<'m> Search<'m> {
                 excess = excess.saturating_sub(board.pieces[piece].weight);
             }
         }
-        if excess > 0 { all_but_one } else { Some(all_but_one.map_or(moves, |all| all.min(moves))) }
+        if excess > 0 {
+            all_but_one
+        } else {
+            Some(all_but_one.map_or(moves, |all| all.min(moves)))
+        }
     }
 
     /// Whether the exact search may still move `piece` out of `container`.

@@ -14,10 +14,16 @@ const MAX_MOVES_FOR_ROOM: u64 = 4;
 /// The most sensors for which room is sought in one pass: each search costs up to a millisecond in a large cluster,
 /// and where more than a handful do not fit, capacity is what is missing.
 const MAX_SEARCHES_FOR_ROOM: usize = 16;
+/// The most steps of all searches for room in one pass, some 20 ns each.
+const LOOKS_FOR_ROOM: u64 = 10_000;
 /// How often in one pass a sensor is tried that found no place: one that left after it may have freed one.
 const MAX_TRIES: usize = 3;
-/// The most steps of one search for room, some 20 ns each.
-const LOOKS_FOR_ROOM: u64 = 5_000;
+
+/// What may still be spent in this pass on searches for room.
+struct Budget {
+    searches: usize,
+    looks: u64,
+}
 
 /// How unfit a container may be that receives a sensor, the best first: none that drains receives anything.
 const LADDER: [Flaw; 4] = [0, STALE, FAILED, FAILED + STALE];
@@ -25,10 +31,17 @@ const LADDER: [Flaw; 4] = [0, STALE, FAILED, FAILED + STALE];
 /// Does all that has to be done whatever the balance.
 pub(super) fn settle(model: &Model<'_>, state: &mut State) {
     honour_wishes(model, state);
-    let goal = goal(model.sensors.iter().map(|sensor| sensor.weight).sum(), model.open);
-    rehouse(model, state, goal);
+    let goal = goal(
+        model.sensors.iter().map(|sensor| sensor.weight).sum(),
+        model.open,
+    );
+    let mut budget = Budget {
+        searches: MAX_SEARCHES_FOR_ROOM,
+        looks: LOOKS_FOR_ROOM,
+    };
+    rehouse(model, state, goal, &mut budget);
     for container in 0..model.containers.len() {
-        shed(model, state, container, goal);
+        shed(model, state, container, goal, &mut budget);
     }
     renew(model, state);
 }
@@ -63,7 +76,7 @@ fn honour_wishes(model: &Model<'_>, state: &mut State) {
 }
 
 /// Finds a place for every sensor that has none, or has to leave its own.
-fn rehouse(model: &Model<'_>, state: &mut State, goal: u64) {
+fn rehouse(model: &Model<'_>, state: &mut State, goal: u64, budget: &mut Budget) {
     let mut homeless: Vec<(usize, Cause, Flaw)> = Vec::new();
     for sensor in 0..model.sensors.len() {
         if let Some((cause, below)) = must_leave(model, state, sensor) {
@@ -75,13 +88,16 @@ fn rehouse(model: &Model<'_>, state: &mut State, goal: u64) {
     }
     // Who runs nowhere comes before who runs badly; the heaviest first, for the light ones fill the gaps.
     homeless.sort_by_key(|&(sensor, ..)| {
-        (state.at[sensor].is_some(), Reverse(model.sensors[sensor].weight), sensor)
+        (
+            state.at[sensor].is_some(),
+            Reverse(model.sensors[sensor].weight),
+            sensor,
+        )
     });
-    let mut searches = MAX_SEARCHES_FOR_ROOM;
     for _ in 0..MAX_TRIES {
         let waiting = homeless.len();
         homeless.retain(|&(sensor, cause, below)| {
-            !house(model, state, sensor, cause, below, goal, &mut searches)
+            !house(model, state, sensor, cause, below, goal, budget)
         });
         if homeless.is_empty() || homeless.len() == waiting {
             return;
@@ -97,11 +113,14 @@ fn house(
     cause: Cause,
     below: Flaw,
     goal: u64,
-    searches: &mut usize,
+    budget: &mut Budget,
 ) -> bool {
     let flaws = model.flaws(sensor);
     let weight = model.sensors[sensor].weight;
-    for flaw in LADDER.into_iter().filter(|&flaw| flaw < below && flaws.contains(&flaw)) {
+    for flaw in LADDER
+        .into_iter()
+        .filter(|&flaw| flaw < below && flaws.contains(&flaw))
+    {
         let target = best(model, state, sensor, goal, |container| {
             flaws[container] == flaw && state.fits(model, container, weight)
         });
@@ -110,7 +129,7 @@ fn house(
             state.loose[sensor] = true;
             return true;
         }
-        if *searches > 0 && make_room(model, state, sensor, flaw, cause, searches) {
+        if budget.searches > 0 && make_room(model, state, sensor, flaw, cause, budget) {
             return true;
         }
     }
@@ -176,12 +195,18 @@ fn make_room(
     sensor: usize,
     flaw: Flaw,
     cause: Cause,
-    searches: &mut usize,
+    budget: &mut Budget,
 ) -> bool {
     let weight = model.sensors[sensor].weight;
     let at = state.at[sensor];
     // What it leaves makes room, too.
-    let mut spare = at.map_or(0, |at| if model.containers[at].draining { 0 } else { weight });
+    let mut spare = at.map_or(0, |at| {
+        if model.containers[at].draining {
+            0
+        } else {
+            weight
+        }
+    });
     for (container, load) in model.containers.iter().zip(&state.load) {
         if !container.draining {
             spare = spare.saturating_add(container.capacity.saturating_sub(*load));
@@ -190,16 +215,23 @@ fn make_room(
     if spare < weight {
         return false;
     }
-    *searches -= 1;
+    budget.searches -= 1;
     let board = Board::new(model, state, Some(sensor));
     let mut targets: Vec<usize> = (0..model.containers.len())
         .filter(|&container| model.flaw(sensor, container) == flaw)
         .filter(|&container| weight <= model.containers[container].capacity)
         .collect();
-    targets.sort_by_key(|&target| (Reverse(board.spare(target)), Reverse(model.tie(sensor, target))));
+    targets.sort_by_key(|&target| {
+        (
+            Reverse(board.spare(target)),
+            Reverse(model.tie(sensor, target)),
+        )
+    });
     for target in targets {
-        let mut search = Search::new(board.with_guest(weight, target), LOOKS_FOR_ROOM);
-        if search.fewest(0, MAX_MOVES_FOR_ROOM) {
+        let mut search = Search::new(board.with_guest(weight, target), budget.looks);
+        let found = search.fewest(0, MAX_MOVES_FOR_ROOM);
+        budget.looks = search.looks;
+        if found {
             search.board.carry_out(state, |_| Cause::MakesRoom);
             state.shift(model, sensor, target, cause);
             state.loose[sensor] = true;
@@ -210,12 +242,17 @@ fn make_room(
 }
 
 /// Lets sensors leave `container` until its capacity holds, those first that may be moved anyway.
-fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64) {
-    let Some(here) = model.containers.get(container).filter(|here| !here.draining) else {
+fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64, budget: &mut Budget) {
+    let Some(here) = model
+        .containers
+        .get(container)
+        .filter(|here| !here.draining)
+    else {
         return;
     };
-    while let Some(excess) =
-        state.load[container].checked_sub(here.capacity).filter(|&excess| excess > 0)
+    while let Some(excess) = state.load[container]
+        .checked_sub(here.capacity)
+        .filter(|&excess| excess > 0)
     {
         let mut choice: Option<((bool, bool, u64), usize, usize)> = None;
         for (index, sensor) in model.sensors.iter().enumerate() {
@@ -224,25 +261,32 @@ fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64) {
             }
             // The lightest that is enough, else the heaviest: the fewest leave.
             let short = sensor.weight < excess;
-            let waste = if short { u64::MAX - sensor.weight } else { sensor.weight };
+            let waste = if short {
+                u64::MAX - sensor.weight
+            } else {
+                sensor.weight
+            };
             let key = (!sensor.need.may_move, short, waste);
             if choice.as_ref().is_some_and(|(best, ..)| *best <= key) {
                 continue;
             }
             let flaws = model.flaws(index);
-            let target = LADDER.into_iter().filter(|&flaw| flaw <= flaws[container]).find_map(|flaw| {
-                best(model, state, index, goal, |target| {
-                    target != container
-                        && flaws[target] == flaw
-                        && state.fits(model, target, sensor.weight)
-                })
-            });
+            let target = LADDER
+                .into_iter()
+                .filter(|&flaw| flaw <= flaws[container])
+                .find_map(|flaw| {
+                    best(model, state, index, goal, |target| {
+                        target != container
+                            && flaws[target] == flaw
+                            && state.fits(model, target, sensor.weight)
+                    })
+                });
             if let Some(target) = target {
                 choice = Some((key, index, target));
             }
         }
         let Some((_, sensor, target)) = choice else {
-            exchange(model, state, container);
+            exchange(model, state, container, budget);
             return;
         };
         state.shift(model, sensor, target, Cause::Full);
@@ -251,12 +295,18 @@ fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64) {
 }
 
 /// Lets sensors change places until the capacity of `container` holds, if a few moves are enough.
-fn exchange(model: &Model<'_>, state: &mut State, container: usize) {
+fn exchange(model: &Model<'_>, state: &mut State, container: usize, budget: &mut Budget) {
     let board = Board::new(model, state, None);
-    let mut search = Search::new(board.with_capacity_of(container), LOOKS_FOR_ROOM);
-    if search.fewest(0, MAX_MOVES_FOR_ROOM) {
+    let mut search = Search::new(board.with_capacity_of(container), budget.looks);
+    let found = search.fewest(0, MAX_MOVES_FOR_ROOM);
+    budget.looks = search.looks;
+    if found {
         search.board.carry_out(state, |from| {
-            if from == Some(container) { Cause::Full } else { Cause::MakesRoom }
+            if from == Some(container) {
+                Cause::Full
+            } else {
+                Cause::MakesRoom
+            }
         });
     }
 }
@@ -280,7 +330,11 @@ fn renew(model: &Model<'_>, state: &mut State) {
     for queue in &mut waiting {
         queue.sort_by_key(|&sensor| (model.sensors[sensor].weight, Reverse(sensor)));
     }
-    let fair = state.load.iter().sum::<u64>().div_ceil(u64::max(model.open, 1));
+    let fair = state
+        .load
+        .iter()
+        .sum::<u64>()
+        .div_ceil(u64::max(model.open, 1));
     loop {
         let fullest = (0..waiting.len())
             .filter(|&container| !waiting[container].is_empty())

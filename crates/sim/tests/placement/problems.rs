@@ -33,10 +33,10 @@ pub(crate) fn anything(rng: &mut ChaCha8Rng, sensors: usize, containers: usize) 
 
 /// Containers of equal load whose sensors were then shuffled among those that may run them: so the goal can be reached.
 pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
-    let containers = rng.random_range(2..=12);
+    let containers = rng.random_range(2..=24);
     let each = rng.random_range(10..=60_u32);
     let heaviest = *[1, 3, 8, 15].choose(rng).unwrap();
-    let choices = *[0.1, 0.3, 0.6, 1.0].choose(rng).unwrap();
+    let choices = *[0.03, 0.1, 0.3, 1.0].choose(rng).unwrap();
     let fixed = *[0.0, 0.2, 0.5].choose(rng).unwrap();
     let mut needs = Vec::new();
     for planted in 0..containers {
@@ -57,7 +57,10 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
                 weight,
                 may_move,
                 holder: holder.map(container),
-                offers: offering.iter().map(|&at| (container(at), Standing::default())).collect(),
+                offers: offering
+                    .iter()
+                    .map(|&at| (container(at), Standing::default()))
+                    .collect(),
                 ..blank()
             });
         }
@@ -65,17 +68,30 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
     needs.shuffle(rng);
     let capacity = rng.random_bool(0.3).then_some(each + each / 10);
     Problem {
-        sensors: needs.into_iter().enumerate().map(|(at, need)| (sensor(at), need)).collect(),
+        sensors: needs
+            .into_iter()
+            .enumerate()
+            .map(|(at, need)| (sensor(at), need))
+            .collect(),
         containers: (0..containers)
-            .map(|at| (container(at), Room { capacity, ..Room::default() }))
+            .map(|at| {
+                (
+                    container(at),
+                    Room {
+                        capacity,
+                        ..Room::default()
+                    },
+                )
+            })
             .collect(),
     }
 }
 
 /// `sensors` of equal weight, all held evenly by all but the last of `containers`, all movable.
 pub(crate) fn joining(sensors: usize, containers: usize) -> Problem {
-    let offers: BTreeMap<_, _> =
-        (0..containers).map(|at| (container(at), Standing::default())).collect();
+    let offers: BTreeMap<_, _> = (0..containers)
+        .map(|at| (container(at), Standing::default()))
+        .collect();
     let needs = (0..sensors).map(|at| {
         let need = SensorNeed {
             holder: Some(container(at % (containers - 1))),
@@ -86,7 +102,9 @@ pub(crate) fn joining(sensors: usize, containers: usize) -> Problem {
     });
     Problem {
         sensors: needs.collect(),
-        containers: (0..containers).map(|at| (container(at), Room::default())).collect(),
+        containers: (0..containers)
+            .map(|at| (container(at), Room::default()))
+            .collect(),
     }
 }
 
@@ -94,7 +112,12 @@ pub(crate) fn joining(sensors: usize, containers: usize) -> Problem {
 pub(crate) fn carried_out(problem: &Problem, plan: &Plan) -> Problem {
     let mut after = problem.clone();
     for (name, Placement { target, .. }) in &plan.placements {
-        after.sensors.get_mut(name).unwrap().holder.clone_from(target);
+        after
+            .sensors
+            .get_mut(name)
+            .unwrap()
+            .holder
+            .clone_from(target);
     }
     after
 }
@@ -119,7 +142,11 @@ fn need(rng: &mut ChaCha8Rng, odds: &Odds, heaviest: u32, containers: usize) -> 
     }
     if rng.random_bool(odds.held) {
         // Now and then a container that is gone.
-        let holding = if odds.lost && rng.random_bool(0.1) { containers + 1 } else { odds.holding.min(containers) };
+        let holding = if odds.lost && rng.random_bool(0.1) {
+            containers + 1
+        } else {
+            odds.holding.min(containers)
+        };
         need.holder = Some(container(rng.random_range(0..holding)));
     }
     if rng.random_bool(odds.wanted) {
@@ -133,10 +160,17 @@ fn limit_capacities(rng: &mut ChaCha8Rng, odds: &Odds, problem: &mut Problem) {
     let fair = total / u32::try_from(problem.containers.len()).unwrap() + 1;
     for (name, room) in &mut problem.containers {
         if rng.random_bool(odds.limited) {
-            let held = problem.sensors.values().filter(|need| need.holder.as_ref() == Some(name));
+            let held = problem
+                .sensors
+                .values()
+                .filter(|need| need.holder.as_ref() == Some(name));
             let held: u32 = held.map(|need| need.weight).sum();
             let capacity = rng.random_range(fair / 2..=fair * 2);
-            room.capacity = Some(if odds.overfull { capacity } else { capacity.max(held) });
+            room.capacity = Some(if odds.overfull {
+                capacity
+            } else {
+                capacity.max(held)
+            });
         }
     }
 }
