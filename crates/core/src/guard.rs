@@ -40,7 +40,7 @@ guards! {
     LeaseCountsFromSending = "lease-counts-from-sending", rule 1;
     /// Binding to a leader with a shorter `session_ttl` shortens the lease at once.
     BindingCapsLease = "binding-caps-lease", rule 1;
-    /// A container is struck only when its lease has surely ended.
+    /// A container is struck only when its lease has ended by any clock, drift and margin included.
     StrikeOutlastsLease = "strike-outlasts-lease", rule 2;
     /// Nothing that a container held is given away before its strike is confirmed.
     StrikeBeforeGiving = "strike-before-giving", rule 2;
@@ -48,9 +48,9 @@ guards! {
     IncarnationFreesNothing = "incarnation-frees-nothing", rule 2;
     /// A container is welcomed only when its entry in the register is confirmed.
     JoinBeforeWelcome = "join-before-welcome", rule 2;
-    /// A container refuses a term lower than the highest it has seen; a leader that is shown one stops.
+    /// A container refuses a term lower than the highest it has seen, and so does a leader that is shown one.
     LowerTermRefused = "lower-term-refused", rule 3;
-    /// A container refuses a second leader of one term; a leader that is shown another stops.
+    /// A container refuses a second leader of one term, and so does a leader that is shown another.
     SameTermOneLeader = "same-term-one-leader", rule 3;
     /// Nothing from an older stream is obeyed.
     OlderStreamsIgnored = "older-streams-ignored", rule 3;
@@ -88,7 +88,7 @@ guards! {
     EarlyEndNeedsAll = "early-end-needs-all", rule 8;
     /// The wait is for the longest `session_ttl` still running, not for the leader's own.
     LongestTtlCounts = "longest-ttl-counts", rule 8;
-    /// A leader that stopped for a term it was shown tries for one above that.
+    /// A leader that is shown a higher term, or its own in another's hands, takes one above it.
     TermAboveShown = "term-above-shown", rule 8;
     /// On an engine that may forget, the wait never ends early.
     ForgetfulWaitsFull = "forgetful-waits-full", rule 9;

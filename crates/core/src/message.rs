@@ -297,6 +297,13 @@ pub enum ToContainer {
         /// The entry.
         entry: EntryId,
     },
+    /// The entry is marked applied: it need not be said again.
+    Marked {
+        /// The sensor.
+        sensor: SensorRef,
+        /// The entry.
+        entry: EntryId,
+    },
     /// The leader resigns; greet another.
     Resigning,
     /// A word to leave was carried out.

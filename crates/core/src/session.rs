@@ -415,6 +415,7 @@ impl Session {
             ToContainer::SetStatus { sensor, fence, status } => self.on_status(now, &sensor, fence, status),
             ToContainer::Committed { sensor, entry } => self.on_committed(&sensor, entry),
             ToContainer::CommitRefused { sensor, entry } => self.on_refused(&sensor, entry),
+            ToContainer::Marked { sensor, entry } => self.on_marked(&sensor, entry),
             ToContainer::Welcome { .. }
             | ToContainer::NotLeader { .. }
             | ToContainer::NameTaken { .. }
@@ -584,9 +585,14 @@ impl Session {
     }
 
     fn on_published(&mut self, sensor: &SensorRef, id: EntryId) {
-        let Some(instance) = self.instances.get_mut(sensor) else { return };
-        if instance.published(id) {
-            self.tell(ToArbitrator::Mark { sensor: sensor.clone(), entry: id });
+        if let Some(instance) = self.instances.get_mut(sensor) {
+            instance.published(id);
+        }
+    }
+
+    fn on_marked(&mut self, sensor: &SensorRef, entry: EntryId) {
+        if let Some(instance) = self.instances.get_mut(sensor) {
+            instance.marked(entry);
         }
     }
 

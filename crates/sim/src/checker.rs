@@ -22,6 +22,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("hard-rules", "Every grant obeys the hard rules: offered there, not paused, labels, not drained."),
     ("no-needless-move", "A container to which nothing happened loses nothing."),
     ("late-freeze-recorded", "An instance that nobody could freeze in time is recorded as a possible overlap."),
+    ("nothing-left-behind", "A second after a container died, nothing that it ran is left, unless its guardian is stopped."),
     ("history", "Each leader's history is consistent: the auditor finds nothing."),
     ("liveness", "After everything has healed every sensor is active exactly once, and all items arrive."),
 ];
@@ -78,7 +79,7 @@ pub(crate) struct Checker {
     highest_term: Term,
     auditors: BTreeMap<(ArbitratorId, Term), Auditor>,
     /// When something last happened to a node, or to a sensor.
-    pub(crate) touched: Vec<Nanos>,
+    pub(crate) touched: Vec<Option<Nanos>>,
     excused: BTreeMap<usize, u32>,
     /// Leaders that believe they lead.
     believes: BTreeMap<usize, Term>,
@@ -113,7 +114,7 @@ impl Checker {
             forgot: false,
             highest_term: Term(0),
             auditors: BTreeMap::new(),
-            touched: vec![0; setup.machines.len()],
+            touched: vec![None; setup.machines.len()],
             excused: BTreeMap::new(),
             believes: BTreeMap::new(),
             hidden_until: 0,
@@ -174,8 +175,8 @@ impl Checker {
         }
     }
 
-    /// Effects of a journaled sensor reach the sink.
-    pub(crate) fn reaches_sink(&mut self, now: Nanos, sensor: usize, id: EntryId, items: &[u64]) {
+    /// Effects of a journaled sensor reach the sink. With `gaps` its source may have dropped items.
+    pub(crate) fn reaches_sink(&mut self, now: Nanos, sensor: usize, id: EntryId, items: &[u64], gaps: bool) {
         let name = self.names[sensor].clone();
         let mut again = false;
         for &item in items {
@@ -184,7 +185,7 @@ impl Checker {
                 Some(known) if *known == id => again = true,
                 Some(_) if self.forgot => {}
                 Some(_) => self.fail(now, "exactly-once", format!("{name}: item {item} under a second id")),
-                None if item != last + 1 && !self.forgot => {
+                None if (item <= last || item != last + 1 && !gaps) && !self.forgot => {
                     self.fail(now, "exactly-once", format!("{name}: item {item} comes after {last}"));
                 }
                 None => drop(self.items[sensor].insert(item, id)),
@@ -243,7 +244,7 @@ impl Checker {
             let nodes: Vec<_> = (0..self.nodes.len()).filter(|node| self.nodes[*node] == from.as_str()).collect();
             /// From the fault to the strike: a lease, its drift, margins, and a leader change between.
             const BLAMED_FOR: Nanos = 12 * SECOND;
-            let blamed = nodes.iter().any(|node| now < self.touched[*node] + BLAMED_FOR);
+            let blamed = nodes.iter().any(|node| self.touched[*node].is_some_and(|at| now < at + BLAMED_FOR));
             if !blamed && !self.forgot && now > 2 * SECOND {
                 self.fail(now, "no-needless-move", format!("{record}, though nothing happened to {from}"));
             }
@@ -269,7 +270,7 @@ impl Checker {
     }
 
     pub(crate) fn touch(&mut self, node: usize, until: Nanos) {
-        self.touched[node] = self.touched[node].max(until);
+        self.touched[node] = self.touched[node].max(Some(until));
     }
 }
 

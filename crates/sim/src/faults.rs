@@ -165,6 +165,8 @@ impl World {
                 self.end_container(node);
                 let epoch = self.nodes[node].guardian.epoch;
                 self.at(self.now + MILLI, Happening::ToGuardian(node, epoch, guardian::Event::ContainerGone));
+                let died = self.nodes[node].container.epoch;
+                self.at(self.now + SECOND, Happening::LeftCheck(node, died));
                 if let Some(after) = again {
                     self.at(self.now + after, Happening::StartContainer(node));
                 }
@@ -311,8 +313,8 @@ impl World {
 
     fn forget(&mut self, span: Nanos) {
         let since = self.now.saturating_sub(span);
-        let Some((_, older)) = self.backups.iter().rev().find(|(at, _)| *at <= since) else { return };
-        let older: Store = older.clone();
+        let older = self.backups.iter().rev().find(|(at, _)| *at <= since).map(|(_, older)| older.clone());
+        let older = older.unwrap_or_else(|| Store::new(self.run.setup.timing.leader_ttl, self.run.setup.engine_rate));
         self.store = older;
         self.checker.forgot = true;
         self.enter(Window::DataLost);
@@ -493,7 +495,12 @@ impl World {
                 return Some(format!("{name} should be at work on {} alone, and is on {at_work:?}", active.container));
             }
             let head = self.run.setup.heal_at / setup.item_every;
-            if setup.effects == Effects::Journal && self.checker.delivered(number) < head {
+            let reference = st2sa_core::names::SensorRef::new(name);
+            if self.store.unapplied(&reference) > 0 && !self.checker.forgot {
+                return Some(format!("an entry of {name} waits to be applied"));
+            }
+            let whole = setup.effects == Effects::Journal && setup.listed_for.is_none() && !self.checker.forgot;
+            if whole && self.checker.delivered(number) < head {
                 let delivered = self.checker.delivered(number);
                 return Some(format!("{name} has delivered {delivered} of {head} items"));
             }

@@ -71,11 +71,6 @@ impl World {
         }
         match message {
             ToContainer::Welcome { term, leader, session_ttl, .. } => {
-                let lease = &self.checker.leases[node];
-                let other = lease.leader.as_ref().is_some_and(|known| known != leader);
-                if *term < lease.term || *term == lease.term && other {
-                    self.enter(Window::LowerTermShown);
-                }
                 self.checker.welcomes.insert(line, (*term, leader.clone(), *session_ttl));
             }
             ToContainer::Ack { sequence, .. } if self.checker.leases[node].line == Some(line) => {
@@ -133,6 +128,23 @@ impl World {
         }
         let what = format!("{} runs on at {}", self.checker.sensor_name(number), self.nodes[node].name);
         self.checker.fail(self.now, "acts-under-lease", what);
+    }
+
+    /// A container died a second ago: its guardian has killed what it ran.
+    pub(crate) fn left_check(&mut self, node: usize, died: u64) {
+        let here = &self.nodes[node];
+        if here.container.epoch != died || here.container.alive {
+            return;
+        }
+        if here.guardian.alive && self.now < here.guardian.paused_until + WAKE {
+            let again = here.guardian.paused_until + 2 * WAKE;
+            self.at(again, Happening::LeftCheck(node, died));
+            return;
+        }
+        if let Some(left) = here.sensors.values().find(|sensor| sensor.alive) {
+            let what = format!("{} of {} outlives it", self.checker.sensor_name(left.sensor), here.name);
+            self.checker.fail(self.now, "nothing-left-behind", what);
+        }
     }
 
     /// Neither the container nor its guardian can run, or could until just now.
@@ -196,7 +208,8 @@ impl World {
                 .chunks_exact(8)
                 .filter_map(|chunk| chunk.try_into().ok().map(u64::from_le_bytes))
                 .collect();
-            self.checker.reaches_sink(self.now, sensor, id, &items);
+            let gaps = self.run.setup.sensors[sensor].listed_for.is_some();
+            self.checker.reaches_sink(self.now, sensor, id, &items, gaps);
         }
     }
 

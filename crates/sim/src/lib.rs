@@ -14,8 +14,10 @@ mod node;
 pub mod plan;
 pub mod random;
 pub mod runner;
+pub mod script;
 mod store;
 pub mod trace;
+mod view;
 pub mod windows;
 pub mod world;
 

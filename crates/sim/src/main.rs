@@ -33,7 +33,7 @@ enum Command {
 #[derive(Args)]
 struct Simulate {
     /// Play this one and print a readable trace
-    #[arg(long, conflicts_with_all = ["seeds", "from", "broken"])]
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
     /// With --seed or --scenario: only these of its faults, by number (as a failure prints them)
     #[arg(long, value_delimiter = ',')]
@@ -209,7 +209,9 @@ fn run_broken(simulate: &Simulate, broken: &str) -> anyhow::Result<bool> {
     for guard in chosen {
         st2sa_core::guard::break_one(Some(*guard));
         let enough = if broken == "all" { 5 } else { 20 };
-        let summary = runner::seeds(simulate.from, simulate.seeds, enough, &random::run);
+        let scenario = simulate.scenario.as_deref().map(|name| hazards::named(name).with_context(|| format!("no scenario `{name}`"))).transpose()?;
+        let make = |seed| scenario.map_or_else(|| random::run(seed), |scenario| scenario.run(seed));
+        let summary = runner::seeds(simulate.from, simulate.seeds, enough, &make);
         st2sa_core::guard::break_one(None);
         let found: Vec<_> =
             summary.by_invariant().iter().map(|(invariant, count)| format!("{invariant} {count}")).collect();

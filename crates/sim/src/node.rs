@@ -125,7 +125,7 @@ impl World {
                 }
                 self.nodes[index].sink += 1;
                 self.freeze(index, true);
-                self.container(index, session::Event::Frozen);
+                self.tell_container(index, 0, session::Event::Frozen);
             }
             session::Command::PublishLease(end) => {
                 let epoch = self.nodes[index].guardian.epoch;
@@ -277,7 +277,8 @@ impl World {
         let (every, remembers, journaled) = (setup.item_every, setup.remembers, setup.effects == Effects::Journal);
         let mood = self.mood(index, number);
         let head = self.now.min(self.run.setup.heal_at) / every;
-        let cursor = if remembers { sensor.remembered } else { sensor.stored };
+        let oldest = setup.listed_for.map_or(0, |listed| self.now.saturating_sub(listed) / every);
+        let cursor = if remembers { sensor.remembered } else { sensor.stored }.max(oldest);
         /// A sensor reads at most so many items at once, as an API's pages do.
         const PAGE: u64 = 8;
         let next = head.min(cursor + PAGE).max(cursor);

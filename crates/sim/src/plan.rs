@@ -59,6 +59,8 @@ pub struct SensorSetup {
     pub poll: (Nanos, Nanos),
     /// Its source makes an item this often.
     pub item_every: Nanos,
+    /// Its source lists an item for so long only; `None` for ever.
+    pub listed_for: Option<Nanos>,
     /// It must run in this zone.
     pub zone: Option<u8>,
     /// It keeps its cursor in memory once it has read it.

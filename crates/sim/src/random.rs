@@ -97,6 +97,7 @@ fn sensor(index: usize, of: usize, zones: bool, rng: &mut ChaCha8Rng) -> SensorS
         effects: if passive || rng.random_ratio(1, 4) { Effects::Direct } else { Effects::Journal },
         poll: (MILLI, most),
         item_every: rng.random_range(300..=2_000) * MILLI,
+        listed_for: None,
         zone: (zones && rng.random_ratio(1, 3)).then(|| rng.random_range(0..=1)),
         remembers: rng.random_ratio(1, 2),
         weight: if rng.random_ratio(1, 4) { rng.random_range(1..=5) } else { 1 },

@@ -51,6 +51,11 @@ impl Store {
         self.keys.get(key).map(|(value, _)| value)
     }
 
+    /// How many of a sensor's entries are not marked applied.
+    pub fn unapplied(&self, sensor: &SensorRef) -> usize {
+        self.journal(sensor).unapplied.len()
+    }
+
     /// Applies one request.
     pub fn apply(&mut self, now: Nanos, ask: &Request) -> Reply {
         match ask {

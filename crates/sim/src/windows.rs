@@ -62,9 +62,7 @@ windows! {
     PublishedAgain = "published-again";
     /// A journal record was sealed.
     Sealed = "sealed";
-    /// A container was welcomed by a term lower than it had seen, or by another leader of the same.
-    LowerTermShown = "lower-term-shown";
-    /// A leader was shown a term that it did not know.
+    /// A leader was shown a term above its own, or its own in another's hands.
     HigherTermShown = "higher-term-shown";
     /// A greeting came under a name that another incarnation holds.
     NameHeldTwice = "name-held-twice";

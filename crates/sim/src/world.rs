@@ -101,6 +101,7 @@ pub(crate) enum Happening {
     Seen(usize, Option<LeaderSeen>),
     KeyExpires,
     LeaseCheck(usize, u64),
+    LeftCheck(usize, u64),
     StartContainer(usize),
     StartArbitrator(usize),
     Fault(usize),
@@ -167,6 +168,8 @@ pub struct World {
     pub(crate) asked: BTreeMap<u64, arbiter::Verb>,
     /// Machines that a hypervisor holds, and since when.
     pub(crate) hidden: BTreeMap<Who, Nanos>,
+    /// What arbitrators told people, for scripts.
+    pub(crate) told: crate::view::Told,
     events: u64,
 }
 
@@ -210,6 +213,7 @@ impl World {
             operators: 0,
             asked: BTreeMap::new(),
             hidden: BTreeMap::new(),
+            told: crate::view::Told::default(),
             events: 0,
             run,
         };
@@ -292,6 +296,7 @@ impl World {
                 self.now = at;
                 if !matches!(happening, Happening::Settled | Happening::Heal) {
                     self.happen(happening);
+                    self.judge_meetings();
                 }
             }
         }
@@ -391,6 +396,7 @@ impl World {
             }
             Happening::KeyExpires => self.key_expires(),
             Happening::LeaseCheck(node, check) => self.lease_check(node, check),
+            Happening::LeftCheck(node, died) => self.left_check(node, died),
             Happening::StartContainer(node) => self.start_container(node),
             Happening::StartArbitrator(index) => self.start_arbitrator(index),
             Happening::Fault(index) => {
@@ -604,6 +610,7 @@ impl World {
         if !matches!(command, arbiter::Command::Send { message: ToContainer::Ack { .. }, .. }) {
             self.log(&id, &command);
         }
+        self.hear(&command);
         match command {
             arbiter::Command::Send { stream, message } => {
                 let Some(&line) = self.arbitrators[index].streams.get(&stream) else { return };

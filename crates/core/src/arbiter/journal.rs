@@ -58,14 +58,17 @@ impl Arbiter {
         let mut deletes = Vec::new();
         for mark in std::mem::take(&mut log.marks) {
             let named = stored.unapplied.iter().find(|entry| entry.id == mark);
-            if let Some(entry) = guard!(MarkNamesEntry, named, else stored.unapplied.last()) {
-                deletes.push(entry.sequence);
-            }
+            let entry = guard!(MarkNamesEntry, named, else stored.unapplied.last());
+            deletes.push((mark, entry.map(|entry| entry.sequence)));
         }
         let head = log.commits.front().cloned();
-        for sequence in deletes {
+        for (mark, sequence) in deletes {
+            let Some(sequence) = sequence else {
+                self.marked(sensor, mark);
+                continue;
+            };
             let write = Write::Delete(Key::Entry(sensor.clone(), sequence));
-            self.transact(Vec::new(), vec![write], Pending::Mark { sensor: sensor.clone(), sequence });
+            self.transact(Vec::new(), vec![write], Pending::Mark { sensor: sensor.clone(), entry: mark });
         }
         if let Some(entry) = head {
             self.commit(sensor, entry);
@@ -150,16 +153,16 @@ impl Arbiter {
         self.pump(sensor);
     }
 
-    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, sequence: u64, reply: &Reply) {
+    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, entry: EntryId, reply: &Reply) {
         let Some(leadership) = self.leader() else { return };
         let log = &mut leadership.sensor(sensor).log;
-        if let Some(stored) = &mut log.stored {
-            if matches!(reply, Reply::Applied { .. }) {
-                stored.unapplied.retain(|entry| entry.sequence != sequence);
-            } else {
-                let again = stored.unapplied.iter().find(|entry| entry.sequence == sequence);
-                log.marks.extend(again.map(|entry| entry.id));
+        if matches!(reply, Reply::Applied { .. }) {
+            if let Some(stored) = &mut log.stored {
+                stored.unapplied.retain(|unapplied| unapplied.id != entry);
             }
+            self.marked(sensor, entry);
+        } else {
+            log.marks.insert(entry);
         }
         self.pump(sensor);
     }
@@ -225,6 +228,12 @@ impl Arbiter {
     fn committed(&mut self, sensor: &SensorRef, entry: EntryId) {
         if let Some(stream) = self.holder_stream(sensor) {
             self.send(stream, ToContainer::Committed { sensor: sensor.clone(), entry });
+        }
+    }
+
+    fn marked(&mut self, sensor: &SensorRef, entry: EntryId) {
+        if let Some(stream) = self.holder_stream(sensor) {
+            self.send(stream, ToContainer::Marked { sensor: sensor.clone(), entry });
         }
     }
 

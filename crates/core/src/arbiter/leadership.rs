@@ -70,6 +70,8 @@ pub(super) struct Leadership {
     /// renewal in the store.
     pub(super) asked: BTreeMap<u64, Extension>,
     pub(super) extended: bool,
+    /// The leader's key is being taken again.
+    pub(super) retaking: bool,
     pub(super) asks: u64,
     pub(super) longest_ttl: Span,
     pub(super) elected_at: Time,
@@ -133,7 +135,7 @@ pub(super) enum Pending {
     /// A commit under way.
     Commit { sensor: SensorRef, entry: EntryId },
     /// A mark under way.
-    Mark { sensor: SensorRef, sequence: u64 },
+    Mark { sensor: SensorRef, entry: EntryId },
 }
 
 impl Follower {
@@ -377,7 +379,7 @@ impl Arbiter {
             (Pending::Prepare { sensor }, reply) => self.prepared(now, &sensor, reply),
             (Pending::Cache { sensor }, reply) => self.cached(&sensor, reply),
             (Pending::Commit { sensor, entry }, reply) => self.commit_answered(&sensor, entry, &reply),
-            (Pending::Mark { sensor, sequence }, reply) => self.mark_answered(&sensor, sequence, &reply),
+            (Pending::Mark { sensor, entry }, reply) => self.mark_answered(&sensor, entry, &reply),
             (Pending::Minor, _) => {}
         }
     }
@@ -393,7 +395,7 @@ impl Arbiter {
         match pending {
             Pending::Commit { sensor, entry } => self.commit_answered(&sensor, entry, &Reply::Unknown),
             Pending::Prepare { sensor } => self.prepared(now, &sensor, Reply::Unknown),
-            Pending::Mark { sensor, sequence } => self.mark_answered(&sensor, sequence, &Reply::Unknown),
+            Pending::Mark { sensor, entry } => self.mark_answered(&sensor, entry, &Reply::Unknown),
             Pending::Intent { request, who, verb } => self.intent_written(request, who, verb, &Reply::Unknown),
             _ => {
                 if let Some(leadership) = self.leader() {
@@ -409,19 +411,20 @@ impl Arbiter {
                 if let Some(leadership) = self.leader() {
                     leadership.store_away = false;
                     leadership.extended = false;
+                    leadership.retaking = false;
                     leadership.asked.clear();
                 }
                 self.confirmed(now, sent_at);
             }
             Reply::NotLeader => {
                 let Some(leadership) = self.leader() else { return };
-                if !leadership.extended {
+                if !leadership.extended || leadership.retaking {
                     self.step_down(now, now);
                     return;
                 }
                 // The store is back and forgot our key while the electors kept it for us: take it again
                 // in the same term. If another term began, that fails, and this leadership is over.
-                leadership.extended = false;
+                leadership.retaking = true;
                 let (token, term) = (leadership.token.clone(), leadership.term);
                 let request = self.ask(Request::Retake { token, term });
                 if let Some(leadership) = self.leader() {
@@ -431,6 +434,7 @@ impl Arbiter {
             _ => {
                 if let Some(leadership) = self.leader() {
                     leadership.store_away = true;
+                    leadership.retaking = false;
                     leadership.renew_at = now;
                 }
             }
@@ -546,6 +550,7 @@ impl Leadership {
             store_away: false,
             asked: BTreeMap::new(),
             extended: false,
+            retaking: false,
             asks: 0,
             longest_ttl,
             elected_at: now,

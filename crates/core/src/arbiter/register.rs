@@ -88,8 +88,9 @@ impl Member {
 
     /// When it can be struck.
     pub(super) fn dead_at(&self, timing: &Timing) -> Time {
-        let wait = if self.bound { timing.outlast(timing.session_ttl) } else { Span::ZERO };
-        self.lease_base + guard!(StrikeOutlastsLease, wait, else Span::ZERO) + self.allowance
+        let lease = guard!(StrikeOutlastsLease, timing.outlast(timing.session_ttl), else timing.session_ttl);
+        let wait = if self.bound { lease } else { Span::ZERO };
+        self.lease_base + wait + self.allowance
     }
 
     /// Whether new work can be given to it.
@@ -119,11 +120,10 @@ impl Arbiter {
         if let Some((shown, whose)) = &hello.highest {
             let higher = guard!(LowerTermRefused, *shown > leadership.term, else false);
             let twice = *shown == leadership.term && *whose != self.config.me;
-            if higher || guard!(SameTermOneLeader, twice, else false) {
+            let stops = higher || guard!(SameTermOneLeader, twice, else false);
+            if stops && guard!(TermAboveShown, true, else false) {
                 let shown = *shown;
-                if guard!(TermAboveShown, true, else false) {
-                    self.know_term(shown);
-                }
+                self.know_term(shown);
                 self.resign(now, now);
                 return;
             }

@@ -13,7 +13,7 @@ const MAX_CHAIN: usize = 3;
 /// A board and the work that may still be spent on it.
 pub(super) struct Search<'m> {
     pub(super) board: Board<'m>,
-    /// How many more moves may be looked at, some 20 ns each. Counting steps, not time, keeps plans the same everywhere.
+    /// How many more moves may be looked at. Counting steps, not time, keeps plans the same everywhere.
     pub(super) looks: u64,
     /// Pieces that the exact search has moved; it moves each once.
     moved: Vec<bool>,

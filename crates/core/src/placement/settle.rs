@@ -14,7 +14,9 @@ const MAX_MOVES_FOR_ROOM: u64 = 4;
 /// The most sensors for which room is sought in one pass: each search costs up to a millisecond in a large cluster,
 /// and where more than a handful do not fit, capacity is what is missing.
 const MAX_SEARCHES_FOR_ROOM: usize = 16;
-/// The most steps of all searches for room in one pass, some 20 ns each.
+/// The most steps of all searches for room in one pass, some 100 ns each in a small cluster.
+///
+/// Room that is there is found in a few dozen steps; the rest is spent on showing that there is none.
 const LOOKS_FOR_ROOM: u64 = 10_000;
 /// How often in one pass a sensor is tried that found no place: one that left after it may have freed one.
 const MAX_TRIES: usize = 3;

@@ -22,7 +22,7 @@ pub(super) struct Log {
     sequence: u64,
     /// The sensor's own values as its next poll sees them.
     values: Body,
-    /// Entries that are not applied yet, oldest first.
+    /// Entries that are not marked applied yet, oldest first.
     queue: VecDeque<Waiting>,
 }
 
@@ -42,6 +42,10 @@ enum Step {
     Committed,
     /// Handed to the sink.
     Published,
+    /// Confirmed by the sink; the mark is to be sent, or to be sent again.
+    Applied,
+    /// The mark was sent.
+    MarkSent,
 }
 
 /// The effects of a direct sensor that the sink has not confirmed, oldest first.
@@ -77,8 +81,13 @@ impl Log {
         &self.values
     }
 
-    /// Nothing waits.
+    /// Nothing waits for the sink.
     pub(super) fn is_applied(&self) -> bool {
+        self.queue.iter().all(|waiting| waiting.step >= Step::Applied)
+    }
+
+    /// Nothing waits at all.
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
@@ -126,7 +135,7 @@ impl Instance {
             }
         }
         let Some(log) = parts.log else { return };
-        if let Some(first) = log.queue.front_mut()
+        if let Some(first) = log.queue.iter_mut().find(|waiting| waiting.step < Step::Applied)
             && first.step == Step::Committed
             && may_pass
         {
@@ -139,9 +148,14 @@ impl Instance {
             });
         }
         let Some(stream) = leader else { return };
-        for waiting in log.queue.iter_mut().filter(|waiting| waiting.step == Step::Unsent) {
-            waiting.step = Step::Sent;
-            let message = ToArbitrator::Commit { sensor: sensor.clone(), entry: waiting.entry.clone() };
+        for waiting in &mut log.queue {
+            let sensor = sensor.clone();
+            let message = match waiting.step {
+                Step::Unsent => ToArbitrator::Commit { sensor, entry: waiting.entry.clone() },
+                Step::Applied => ToArbitrator::Mark { sensor, entry: waiting.entry.id },
+                Step::Sent | Step::Committed | Step::Published | Step::MarkSent => continue,
+            };
+            waiting.step = if waiting.step == Step::Unsent { Step::Sent } else { Step::MarkSent };
             outbox.push(Command::Send { stream, message });
         }
     }
@@ -149,8 +163,10 @@ impl Instance {
     /// The stream to the leader is lost: what it has not answered is sent again, on the next one.
     pub(super) fn unsend(&mut self) {
         for waiting in self.log_mut().into_iter().flat_map(|log| &mut log.queue) {
-            if waiting.step == Step::Sent {
-                waiting.step = Step::Unsent;
+            match waiting.step {
+                Step::Sent => waiting.step = Step::Unsent,
+                Step::MarkSent => waiting.step = Step::Applied,
+                Step::Unsent | Step::Committed | Step::Published | Step::Applied => {}
             }
         }
     }
@@ -184,11 +200,21 @@ impl Instance {
         }
     }
 
-    /// The sink confirmed it; `true` if it is a journal entry that is to be marked.
-    pub(super) fn published(&mut self, id: EntryId) -> bool {
-        let Some(parts) = self.parts() else { return false };
+    /// The sink confirmed it.
+    pub(super) fn published(&mut self, id: EntryId) {
+        let Some(parts) = self.parts() else { return };
         parts.direct.queue.retain(|(waiting, _, _)| *waiting != id);
-        let Some(log) = parts.log else { return false };
-        log.queue.pop_front_if(|first| first.entry.id == id).is_some()
+        for waiting in parts.log.into_iter().flat_map(|log| &mut log.queue) {
+            if waiting.entry.id == id && waiting.step >= Step::Committed {
+                waiting.step = waiting.step.max(Step::Applied);
+            }
+        }
+    }
+
+    /// Its mark is stored.
+    pub(super) fn marked(&mut self, id: EntryId) {
+        if let Some(log) = self.log_mut() {
+            log.queue.retain(|waiting| waiting.entry.id != id || waiting.step < Step::Applied);
+        }
     }
 }

@@ -340,7 +340,7 @@ impl Instance {
                 grant.log = grant.log.take().map(Log::discarded);
                 grant.direct = Direct::default();
             }
-            let open = grant.log.as_ref().is_some_and(|log| !log.is_applied()) || grant.direct.is_open();
+            let open = grant.log.as_ref().is_some_and(|log| !log.is_empty()) || grant.direct.is_open();
             // A warm standby that never began to act is as good as before.
             kill |= process.has_acted() && (stop.now || !busy && !open);
         }
@@ -353,7 +353,7 @@ impl Instance {
         let grant = self.grant.as_ref()?;
         let stop = grant.stop.as_ref()?;
         let untouched = self.process.as_ref().is_none_or(|process| !process.has_acted() && !process.killed);
-        let applied = stop.now || grant.log.as_ref().is_none_or(Log::is_applied) && !grant.direct.is_open();
+        let applied = stop.now || grant.log.as_ref().is_none_or(Log::is_empty) && !grant.direct.is_open();
         if !untouched || !applied {
             return None;
         }
