@@ -1,6 +1,6 @@
 //! What containers, the leader and its peers say to each other.
 
-use crate::engine::{Entry, Journal};
+use crate::engine::{Entry, Journal, Token};
 use crate::names::{ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, SensorRef, SessionId, Term};
 use crate::placement::Labels;
 use crate::time::{Span, Time};
@@ -16,8 +16,9 @@ pub struct Hello {
     pub machine: Machine,
     /// Its registration, if it has one.
     pub registration: Option<Registration>,
-    /// The highest term seen, and whose it was.
-    pub highest: Option<(Term, ArbitratorId)>,
+    /// The highest term seen, and which leadership it was: an engine that forgets may give a number twice,
+    /// even to one arbitrator.
+    pub highest: Option<(Term, Token)>,
     /// The predecessor on the same machine, and everything it ran, has stopped: this one holds its lock.
     pub predecessor_stopped: bool,
     /// Labels, for the policy.
@@ -254,8 +255,8 @@ pub enum ToContainer {
     Welcome {
         /// The term.
         term: Term,
-        /// Its leader.
-        leader: ArbitratorId,
+        /// Which leadership it is.
+        leadership: Token,
         /// The session to bind.
         session: SessionId,
         /// Your registration.

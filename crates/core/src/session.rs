@@ -15,7 +15,7 @@ mod link;
 
 use std::collections::BTreeMap;
 
-use crate::engine::Body;
+use crate::engine::{Body, Token};
 use crate::guard;
 use crate::message::{Effects, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::{ArbitratorId, ContainerName, EntryId, Fence, Incarnation, Machine, ProcessId, Registration, SensorRef, StreamId, Term};
@@ -205,7 +205,7 @@ pub struct Session {
     incarnation: Incarnation,
     predecessor_stopped: bool,
     registration: Option<Registration>,
-    highest: Option<(Term, ArbitratorId)>,
+    highest: Option<(Term, Token)>,
     link: Link,
     /// Which arbitrator is tried next, and who was named leader.
     next_arbitrator: usize,
@@ -403,9 +403,9 @@ impl Session {
             return;
         }
         match message {
-            ToContainer::Welcome { term, leader, session, registration, session_ttl, heartbeat } if current => {
+            ToContainer::Welcome { term, leadership, session, registration, session_ttl, heartbeat } if current => {
                 let welcome = link::Welcomed { stream, session, registration, session_ttl, heartbeat };
-                self.on_welcome(now, term, &leader, welcome);
+                self.on_welcome(now, term, leadership, welcome);
             }
             ToContainer::NotLeader { leader } if current => self.try_another(now, leader),
             ToContainer::NameTaken { .. } if current => self.name_taken(now),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use st2sa_core::engine::Token;
 use st2sa_core::history::{Auditor, Cause, Record};
 use st2sa_core::names::{ArbitratorId, EntryId, Fence, ProcessId, Term};
 use st2sa_core::time::{Span, Time};
@@ -55,7 +56,7 @@ pub(crate) struct Lease {
     pub(crate) end: Time,
     pub(crate) check: u64,
     pub(crate) term: Term,
-    pub(crate) leader: Option<ArbitratorId>,
+    pub(crate) leader: Option<Token>,
 }
 
 pub(crate) struct Checker {
@@ -65,7 +66,7 @@ pub(crate) struct Checker {
     /// Clock readings at which heartbeats were sent, by stream and sequence.
     pub(crate) sent: BTreeMap<(usize, u64), Time>,
     /// Welcomes by stream: term, leader, ttl.
-    pub(crate) welcomes: BTreeMap<usize, (Term, ArbitratorId, Span)>,
+    pub(crate) welcomes: BTreeMap<usize, (Term, Token, Span)>,
     acting: Vec<BTreeSet<Actor>>,
     /// Actors that began while another was at it, to be judged by who knows the nodes.
     pub(crate) met: Vec<(usize, Actor, Actor)>,

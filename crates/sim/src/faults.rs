@@ -129,6 +129,7 @@ impl World {
             Fault::Mute(span) => self.mute_until = self.mute_until.max(self.now + span),
             Fault::Twice(span) => self.twice_until = self.twice_until.max(self.now + span),
             Fault::Forget(span) => self.forget(span),
+            Fault::Wipe(index) => self.arbitrators[index].disk = st2sa_core::names::Term(0),
             Fault::Mood(sensor, node, mood, span) => self.set_mood(sensor, node, mood, span),
             Fault::Code(node, sensor, digest) => self.new_code(node, sensor, digest),
             Fault::Operator(verb) => self.operate(verb),

@@ -382,6 +382,22 @@ pub const ALL: &[Scenario] = &[
         script: |s| term_again(s, 2),
     },
     Scenario {
+        name: "wiped-store",
+        what: "Store and disk of a single arbitrator are lost, and terms begin again at one (S14a)",
+        windows: &[Window::DataLost, Window::HigherTermShown],
+        script: |s| {
+            s.setup.forgetful = true;
+            s.setup.arbitrators.truncate(1);
+            s.setup.heal_at = 18 * SECOND;
+            for at in [3_000, 6_000] {
+                s.at(at, Fault::Operator(Verb::Resign));
+            }
+            s.at(9_500, Fault::Forget(60 * SECOND));
+            s.then(0, Fault::Wipe(0));
+            s.then(0, Fault::Crash(Who::Arbitrator(0), Some(SECOND)));
+        },
+    },
+    Scenario {
         name: "forgotten-registration",
         what: "The engine forgets a container's registration while it holds a sensor (rule 9)",
         windows: &[Window::DataLost, Window::UnregisteredActs],
@@ -439,10 +455,16 @@ pub const ALL: &[Scenario] = &[
             s.setup.fail_safe = true;
             s.setup.arbitrators.truncate(2);
             s.setup.machines.truncate(2);
+            s.setup.sensors[0].poll = (MILLI, 150 * MILLI);
+            s.setup.machines[0].rate = 912_900;
+            s.setup.machines[1].rate = 912_900;
+            s.setup.engine_rate = 1_095_400;
             s.cut(4_000, End::Leader, End::Engine, 9_000);
-            s.then_cut(0, End::Followers, End::Engine, 3_200);
+            s.then(0, Fault::Cut(End::Followers, End::Engine, 3_000 * MILLI));
+            s.then(0, Fault::Cut(End::Engine, End::Followers, 3_000 * MILLI));
             s.then_cut(0, End::Holder(0), End::Followers, 9_000);
-            s.then_cut(3_000, End::Leader, End::Followers, 8_000);
+            let parted = s.rng.random_range(2_900..3_400);
+            s.then_cut(parted, End::Leader, End::Followers, 8_000);
         },
     },
     Scenario {
@@ -598,21 +620,21 @@ pub const ALL: &[Scenario] = &[
 
 /// An arbitrator that heard nothing of the last elections leads a store that forgot them.
 fn term_again(s: &mut Script<'_>, elections: u64) {
+    // Who resigns keeps still for a leader's ttl; the next resignation comes after that.
+    const BETWEEN: u64 = 2_900;
+    let lasts = 1_900 + BETWEEN * (elections - 1);
     s.setup.forgetful = true;
+    s.setup.heal_at = 18 * SECOND;
     for end in [End::Engine, End::Arbitrator(0), End::Arbitrator(1)] {
-        s.then_cut(0, End::Arbitrator(2), end, 0);
-    }
-    for (at, fault) in &mut s.faults {
-        *at = 3_500 * MILLI;
-        if let Fault::Cut(_, _, span) = fault {
-            *span = (1_500 + 900 * elections) * MILLI;
+        for (from, to) in [(End::Arbitrator(2), end), (end, End::Arbitrator(2))] {
+            s.faults.push((5 * SECOND, Fault::Cut(from, to, lasts * MILLI)));
         }
     }
-    for _ in 0..elections {
-        s.then(700, Fault::Operator(Verb::Resign));
+    for election in 0..elections {
+        s.then(if election == 0 { 700 } else { BETWEEN }, Fault::Operator(Verb::Resign));
     }
-    s.then(600, Fault::Forget(SECOND / 5 + 700 * MILLI * elections));
-    s.then(0, Fault::Crash(Who::Arbitrator(0), Some(5 * SECOND)));
-    s.then(0, Fault::Crash(Who::Arbitrator(1), Some(5 * SECOND)));
+    s.then(600, Fault::Forget((900 + BETWEEN * (elections - 1)) * MILLI));
+    s.then(0, Fault::Crash(Who::Arbitrator(0), Some(7 * SECOND)));
+    s.then(0, Fault::Crash(Who::Arbitrator(1), Some(7 * SECOND)));
 }
 

@@ -36,7 +36,7 @@ impl World {
                 let core = &self.arbitrators[arbitrator];
                 let leads = core.core.leads(core.clock.read(self.now));
                 if let (Some(term), Some((shown, whose))) = (leads, &hello.highest)
-                    && (*shown > term || *shown == term && *whose != core.id)
+                    && (*shown > term || *shown == term && whose.arbitrator != core.id)
                 {
                     self.enter(Window::HigherTermShown);
                 }
@@ -51,7 +51,7 @@ impl World {
         let twice = term == lease.term && lease.leader.as_ref().is_some_and(|known| *known != leader);
         if term < lease.term || twice {
             let name = &self.nodes[node].name;
-            let what = format!("{name} bound itself to {leader} in term {term} after {:?} in {}", lease.leader, lease.term);
+            let what = format!("{name} bound itself to {leader:?} in term {term} after {:?} in {}", lease.leader, lease.term);
             self.checker.fail(self.now, "terms-rise", what);
         }
         let end = now + ttl;
@@ -70,8 +70,8 @@ impl World {
             self.enter(Window::OldStreamDelivered);
         }
         match message {
-            ToContainer::Welcome { term, leader, session_ttl, .. } => {
-                self.checker.welcomes.insert(line, (*term, leader.clone(), *session_ttl));
+            ToContainer::Welcome { term, leadership, session_ttl, .. } => {
+                self.checker.welcomes.insert(line, (*term, leadership.clone(), *session_ttl));
             }
             ToContainer::Ack { sequence, .. } if self.checker.leases[node].line == Some(line) => {
                 let Some(&sent_at) = self.checker.sent.get(&(line, *sequence)) else { return };

@@ -204,13 +204,18 @@ fn run_broken(simulate: &Simulate, broken: &str) -> anyhow::Result<bool> {
     if chosen.is_empty() {
         bail!("no guard `{broken}`: see --broken list");
     }
+    let scenario = simulate.scenario.as_deref();
+    let scenario = scenario.map(|name| hazards::named(name).with_context(|| format!("no scenario `{name}`"))).transpose()?;
+    let make = |seed| scenario.map_or_else(|| random::run(seed), |scenario| scenario.run(seed));
+    if let (Some(seed), [guard]) = (simulate.seed, chosen.as_slice()) {
+        st2sa_core::guard::break_one(Some(**guard));
+        return Ok(play(&make(seed), simulate.keep.as_deref()));
+    }
     let mut good = true;
     println!("| guard | rule | found in | invariants that found it |\n|---|---|---|---|");
     for guard in chosen {
         st2sa_core::guard::break_one(Some(*guard));
         let enough = if broken == "all" { 5 } else { 20 };
-        let scenario = simulate.scenario.as_deref().map(|name| hazards::named(name).with_context(|| format!("no scenario `{name}`"))).transpose()?;
-        let make = |seed| scenario.map_or_else(|| random::run(seed), |scenario| scenario.run(seed));
         let summary = runner::seeds(simulate.from, simulate.seeds, enough, &make);
         st2sa_core::guard::break_one(None);
         let found: Vec<_> =

@@ -187,6 +187,8 @@ pub enum Fault {
     Twice(Nanos),
     /// The engine loses what it confirmed in the last so long.
     Forget(Nanos),
+    /// An arbitrator's disk is lost.
+    Wipe(usize),
     /// A sensor behaves so for so long, on one node or on all.
     Mood(usize, Option<usize>, Mood, Nanos),
     /// A node gets another version of a sensor's code.

@@ -144,7 +144,8 @@ impl Follower {
     }
 
     pub(super) fn next_deadline(&self, promised_until: Time) -> Option<(Time, &'static str)> {
-        let look = (self.look_at.max(promised_until), "look at the leadership");
+        let look_at = guard!(PromiseHolds, self.look_at.max(promised_until), else self.look_at);
+        let look = (look_at, "look at the leadership");
         let look = if self.asked.is_some() { None } else { Some(look) };
         let probe = self.probe.as_ref().map(|probe| (probe.deadline, "the store does not answer"));
         look.into_iter().chain(probe).min()
@@ -231,7 +232,7 @@ impl Arbiter {
 
     fn follow(&mut self, now: Time) {
         self.probe_over(now);
-        let promised = now < self.promised_until && guard!(PromiseHolds, true, else false);
+        let promised = self.promised(now);
         let Role::Follower(follower) = &mut self.role else { return };
         if follower.asked.is_some() || now < follower.look_at || promised {
             return;
@@ -254,6 +255,11 @@ impl Arbiter {
             follower.asked = Some(Asked { request, sent_at: now, token });
             follower.look_at = now + look_every;
         }
+    }
+
+    /// Promised the leader not to campaign, and not to act on a campaign already sent (rule 11).
+    fn promised(&self, now: Time) -> bool {
+        now < self.promised_until && guard!(PromiseHolds, true, else false)
     }
 
     /// Up to 200 ms, different for each arbitrator and try, so that they do not all ask at once.
@@ -301,7 +307,7 @@ impl Arbiter {
 
     fn on_won(&mut self, now: Time, asked: Option<Asked>, term: Term, longest_ttl: Span) {
         self.know_term(term);
-        let promised = now < self.promised_until;
+        let promised = self.promised(now);
         let Some(Asked { sent_at, token: Some(token), .. }) = asked else { return };
         let leadership = Leadership::new(&self.config, term, token.clone(), sent_at, now, longest_ttl);
         if promised || now >= leadership.acts_until(&self.config) {

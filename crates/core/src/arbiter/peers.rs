@@ -52,7 +52,8 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return };
         leadership.peers_seen.insert(from.clone(), now);
         let mut electors = leadership.electors.0.clone();
-        if known && !leadership.store_away && electors.members.insert(from.clone()) {
+        let read = leadership.phase != super::Phase::Reading;
+        if known && read && !leadership.store_away && electors.members.insert(from.clone()) {
             self.write_electors(electors);
         }
     }
@@ -64,7 +65,7 @@ impl Arbiter {
         let me = self.config.me.clone();
         let Some(leadership) = self.leader() else { return };
         let mut electors = leadership.electors.0.clone();
-        if !electors.fail_safe || leadership.store_away {
+        if !electors.fail_safe || leadership.store_away || leadership.phase == super::Phase::Reading {
             return;
         }
         let seen = &leadership.peers_seen;

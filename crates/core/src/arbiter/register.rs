@@ -119,7 +119,7 @@ impl Arbiter {
         }
         if let Some((shown, whose)) = &hello.highest {
             let higher = guard!(LowerTermRefused, *shown > leadership.term, else false);
-            let twice = *shown == leadership.term && *whose != self.config.me;
+            let twice = *shown == leadership.term && *whose != leadership.token;
             let stops = higher || guard!(SameTermOneLeader, twice, else false);
             if stops && guard!(TermAboveShown, true, else false) {
                 let shown = *shown;
@@ -201,7 +201,6 @@ impl Arbiter {
 
     /// Invites the container to bind itself. Nothing else is sent before it does.
     fn welcome(&mut self, stream: StreamId, hello: &Hello) {
-        let me = self.config.me.clone();
         let (session_ttl, heartbeat) = (self.config.timing.session_ttl, self.config.timing.heartbeat);
         let Some(leadership) = self.leader() else { return };
         let Some(member) = leadership.register.get_mut(&hello.name) else { return };
@@ -210,10 +209,10 @@ impl Arbiter {
         let registration = member.entry.registration;
         leadership.sessions += 1;
         let session = SessionId(leadership.sessions);
-        let term = leadership.term;
+        let (term, token) = (leadership.term, leadership.token.clone());
         leadership.streams.insert(stream, (hello.name.clone(), session));
         let welcome =
-            ToContainer::Welcome { term, leader: me, session, registration, session_ttl, heartbeat };
+            ToContainer::Welcome { term, leadership: token, session, registration, session_ttl, heartbeat };
         if guard!(BindingRegisters, false, else true) && let Some(member) = leadership.register.get_mut(&hello.name) {
             member.bound = true;
             member.live = Some((stream, session));

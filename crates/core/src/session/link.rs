@@ -1,6 +1,7 @@
 //! Finding the leader, binding to it, and keeping the lease alive (rules 1 and 3).
 
 use super::{Command, Session};
+use crate::engine::Token;
 use crate::guard;
 use crate::message::{Binding, Heartbeat, Hello, StopCause, ToArbitrator};
 use crate::names::{ArbitratorId, Registration, SensorRef, SessionId, StreamId, Term};
@@ -158,19 +159,19 @@ impl Session {
         Span::from_millis(50 + (seed >> 32) % 200)
     }
 
-    pub(super) fn on_welcome(&mut self, now: Time, term: Term, leader: &ArbitratorId, welcome: Welcomed) {
+    pub(super) fn on_welcome(&mut self, now: Time, term: Term, leadership: Token, welcome: Welcomed) {
         if !matches!(self.link, Link::Greeting { .. }) {
             return;
         }
         if let Some((highest, whose)) = &self.highest {
             let lower = guard!(LowerTermRefused, term < *highest, else false);
-            let twice = guard!(SameTermOneLeader, term == *highest && whose != leader, else false);
+            let twice = guard!(SameTermOneLeader, term == *highest && *whose != leadership, else false);
             if lower || twice {
                 self.try_another(now, None);
                 return;
             }
         }
-        self.highest = Some((term, leader.clone()));
+        self.highest = Some((term, leadership));
         self.session_ttl = welcome.session_ttl;
         self.heartbeat = welcome.heartbeat;
         if self.registration != Some(welcome.registration) && guard!(NewRegistrationKills, true, else false) {
