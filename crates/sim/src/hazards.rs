@@ -417,7 +417,7 @@ pub const ALL: &[Scenario] = &[
         what: "Fail-safe: an arbitrator that no leader listed reaches the store that the others do not (S15a)",
         windows: &[Window::LedWithoutStore, Window::UnlistedCampaign],
         script: |s| {
-            s.setup.fail_safe = true;
+            fail_safe(s);
             s.at(250, Fault::Crash(Who::Arbitrator(2), Some(5_500 * MILLI)));
             s.faults[0].0 = 1;
             for index in 0..2 {
@@ -436,7 +436,7 @@ pub const ALL: &[Scenario] = &[
         what: "Fail-safe: an elector restarts and reaches the store within its promise (S15c)",
         windows: &[Window::LedWithoutStore, Window::RestartedWithinPromise],
         script: |s| {
-            s.setup.fail_safe = true;
+            fail_safe(s);
             s.setup.arbitrators.truncate(2);
             s.setup.machines.truncate(2);
             s.cut(4_000, End::Leader, End::Engine, 9_000);
@@ -452,10 +452,9 @@ pub const ALL: &[Scenario] = &[
         what: "Fail-safe: an elector that promised sees the store again before its promise is over (S15)",
         windows: &[Window::LedWithoutStore, Window::PromiseKept],
         script: |s| {
-            s.setup.fail_safe = true;
+            fail_safe(s);
             s.setup.arbitrators.truncate(2);
             s.setup.machines.truncate(2);
-            s.setup.sensors[0].poll = (MILLI, 150 * MILLI);
             s.setup.machines[0].rate = 912_900;
             s.setup.machines[1].rate = 912_900;
             s.setup.engine_rate = 1_095_400;
@@ -472,7 +471,7 @@ pub const ALL: &[Scenario] = &[
         what: "Fail-safe: one elector reaches the store, the other promises (S15)",
         windows: &[Window::LeaseAcrossTerms],
         script: |s| {
-            s.setup.fail_safe = true;
+            fail_safe(s);
             s.setup.machines.truncate(2);
             s.cut(4_500, End::Arbitrator(0), End::Engine, 9_000);
             s.then_cut(0, End::Arbitrator(1), End::Engine, 9_000);
@@ -491,7 +490,7 @@ pub const ALL: &[Scenario] = &[
         what: "Fail-safe: the store is away for longer than any lease, and comes back (S15g)",
         windows: &[Window::LedWithoutStore, Window::Retaken],
         script: |s| {
-            s.setup.fail_safe = true;
+            fail_safe(s);
             let span = s.span(6_000);
             s.at(4_500, Fault::Outage(span));
             s.then(0, Fault::Crash(Who::Holder(0), Some(span / 2)));
@@ -506,7 +505,7 @@ pub const ALL: &[Scenario] = &[
             s.setup.sensors.truncate(1);
             s.setup.sensors[0].poll = (MILLI, 100 * MILLI);
             s.setup.sensors[0].item_every = 3 * SECOND;
-            s.setup.sensors[0].listed_for = Some(4 * SECOND);
+            s.setup.sensors[0].listed_for = Some(SECOND);
             s.setup.heal_at = 5_900 * MILLI;
             for _ in 0..12 {
                 let late = s.rng.random_range(2_000..4_500) * MILLI;
@@ -617,6 +616,15 @@ pub const ALL: &[Scenario] = &[
         },
     },
 ];
+
+/// Fail-safe, and direct sensors: they poll on when nothing can be committed.
+fn fail_safe(s: &mut Script<'_>) {
+    s.setup.fail_safe = true;
+    for sensor in &mut s.setup.sensors {
+        sensor.effects = Effects::Direct;
+        sensor.poll = (50 * MILLI, 400 * MILLI);
+    }
+}
 
 /// An arbitrator that heard nothing of the last elections leads a store that forgot them.
 fn term_again(s: &mut Script<'_>, elections: u64) {
