@@ -232,12 +232,15 @@ pub const ALL: &[Scenario] = &[
         windows: &[Window::WordForOlderFence],
         script: |s| {
             let (by, first) = (s.span(500), s.first());
+            s.setup.sensors[0].poll = (MILLI, 1_500 * MILLI);
             s.at(4_000, Fault::Lag(End::Holder(0), End::Leader, by, 8 * SECOND));
             s.then(0, Fault::Lag(End::Leader, End::Holder(0), by, 8 * SECOND));
             for round in 0..4 {
                 s.then(if round == 0 { 300 } else { 700 }, Fault::Operator(Verb::Pause(first.clone())));
                 let wait = s.rng.random_range(1_100..2_200);
                 s.then(wait, Fault::Operator(Verb::Resume(first.clone())));
+                let (wait, to) = (s.rng.random_range(100..900), s.rng.random_range(0..3));
+                s.then_move(wait, to);
             }
         },
     },
@@ -422,6 +425,7 @@ pub const ALL: &[Scenario] = &[
             s.faults[0].0 = 1;
             for index in 0..2 {
                 s.cut(5_000, End::Arbitrator(index), End::Engine, 9_000);
+                s.then_cut(0, End::Arbitrator(index), End::Arbitrator(2), 9_000);
                 for node in 0..2 {
                     s.then_cut(0, End::Arbitrator(index), End::Machine(node), 9_000);
                 }

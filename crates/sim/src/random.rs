@@ -32,7 +32,7 @@ pub fn timing() -> Timing {
 pub fn run(seed: u64) -> Run {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut setup = setup(seed, &mut rng);
-    let faults = if rng.random_ratio(1, 3) {
+    let faults = if rng.random_ratio(1, 2) {
         crate::hazards::jittered(&mut setup, &mut rng)
     } else {
         mix(&setup, &mut rng)
