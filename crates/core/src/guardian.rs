@@ -70,16 +70,16 @@ impl Guardian {
             self.frozen = false;
             return vec![Command::Thaw];
         }
-        if !holds && !self.frozen && guard!(GuardianFreezes, true, else false) {
+        if !holds && !self.frozen {
             self.frozen = true;
-            return vec![Command::Freeze];
+            return guard!(GuardianFreezes, vec![Command::Freeze], else Vec::new());
         }
         Vec::new()
     }
 
     /// When to wake it, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
-        (!self.frozen && guard!(GuardianFreezes, true, else false)).then_some(self.lease_end)
+        (!self.frozen).then_some(self.lease_end)
     }
 
     /// The same with all times counted from `now`.

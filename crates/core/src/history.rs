@@ -42,8 +42,8 @@ pub enum Cause {
     Lost,
     /// Its container was restarted and says that all it ran has stopped.
     Restarted,
-    /// Its container left.
-    Left,
+    /// It was paused, and is no more.
+    Resumed,
     /// Moved for balance.
     Balanced,
     /// Moved, or started again, for newer code.
@@ -68,7 +68,7 @@ impl fmt::Display for Cause {
             Self::Failed => "failed",
             Self::Lost => "container lost",
             Self::Restarted => "container restarted",
-            Self::Left => "container left",
+            Self::Resumed => "resumed",
             Self::Balanced => "balanced",
             Self::NewCode => "new code",
             Self::Paused => "paused",

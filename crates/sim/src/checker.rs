@@ -164,6 +164,12 @@ impl Checker {
         self.fences[sensor] = newest.max(fence);
     }
 
+    /// Where a sensor was last given to.
+    pub(crate) fn last_given(&self, sensor: usize) -> Option<usize> {
+        let (fence, node) = self.newest[sensor];
+        (fence > Fence::default()).then_some(node)
+    }
+
     /// A leader gives a sensor to a node.
     pub(crate) fn gives(&mut self, now: Nanos, sensor: usize, fence: Fence, node: usize) {
         let other = *self.given.entry((sensor, fence)).or_insert(node);

@@ -12,7 +12,7 @@ pub const SECOND: Nanos = 1_000 * MILLI;
 
 /// A machine's boot clock.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// Its reading at true time zero.
     offset: u64,
     /// How fast it runs, in millionths of true time.
@@ -23,24 +23,24 @@ pub struct Clock {
 
 impl Clock {
     /// A clock with this rate (millionths) and first reading.
-    pub fn new(rate: u64, offset: u64) -> Self {
+    pub(crate) fn new(rate: u64, offset: u64) -> Self {
         Self { offset, rate, hidden: 0 }
     }
 
     /// What it reads.
-    pub fn read(&self, now: Nanos) -> Time {
+    pub(crate) fn read(&self, now: Nanos) -> Time {
         let ran = now.saturating_sub(self.hidden);
         Time(self.offset + scale(ran, self.rate, 1_000_000))
     }
 
     /// The true time at which it will read `time`, or a nanosecond later.
-    pub fn when(&self, time: Time) -> Nanos {
+    pub(crate) fn when(&self, time: Time) -> Nanos {
         let ran = scale(time.0.saturating_sub(self.offset).min(u64::MAX / 4), 1_000_000, self.rate);
         self.hidden.saturating_add(ran).saturating_add(1)
     }
 
     /// Time that it did not see pass.
-    pub fn hide(&mut self, span: Nanos) {
+    pub(crate) fn hide(&mut self, span: Nanos) {
         self.hidden += span;
     }
 }

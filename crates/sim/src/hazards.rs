@@ -27,6 +27,8 @@ pub struct Scenario {
     pub what: &'static str,
     /// What some variation must enter.
     pub windows: &'static [Window],
+    /// How many shares of the random runs it gets: more where its window is narrow.
+    share: usize,
     script: fn(&mut Script<'_>),
 }
 
@@ -56,8 +58,14 @@ pub fn named(name: &str) -> Option<&'static Scenario> {
 
 /// Some scenario's faults, for a random run.
 pub(crate) fn jittered(setup: &mut Setup, rng: &mut ChaCha8Rng) -> Vec<(Nanos, Fault)> {
-    let scenario = &ALL[rng.random_range(0..ALL.len())];
-    scenario.jittered(setup, rng)
+    let mut ticket = rng.random_range(0..ALL.iter().map(|scenario| scenario.share).sum());
+    for scenario in ALL {
+        if ticket < scenario.share {
+            return scenario.jittered(setup, rng);
+        }
+        ticket -= scenario.share;
+    }
+    Vec::new()
 }
 
 /// A cluster without oddities: three arbitrators, three nodes, one or two journaled sensors.
@@ -152,6 +160,7 @@ pub const ALL: &[Scenario] = &[
         name: "stale-membership",
         what: "A container joins the old leader and is given a sensor, which the next leader's table does not know (S1)",
         windows: &[Window::UnboundActs],
+        share: 1,
         script: |s| {
             s.setup.machines.push(MachineSetup { name: "container-4".to_owned(), starts: false, ..s.setup.machines[0].clone() });
             s.at(3_000, Fault::Start(3));
@@ -164,6 +173,7 @@ pub const ALL: &[Scenario] = &[
         name: "resigned-and-acting",
         what: "A leader releases its leadership while it still serves (S2)",
         windows: &[Window::Resigned],
+        share: 1,
         script: |s| {
             s.cut(4_000, End::Holder(0), End::Followers, 8_000);
             s.then(200, Fault::Operator(Verb::Resign));
@@ -174,6 +184,7 @@ pub const ALL: &[Scenario] = &[
         name: "lapsed-claim",
         what: "A container frozen in mid-poll claims what was given away under the former leader (S3)",
         windows: &[Window::StruckAlive, Window::KilledWhileFrozenInPoll],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             s.cut(4_000, End::Holder(0), End::Leader, 3_400);
@@ -185,6 +196,7 @@ pub const ALL: &[Scenario] = &[
         name: "late-greeting",
         what: "A greeting is read long after it was sent, by a leader elected since (S4)",
         windows: &[Window::OldStreamDelivered],
+        share: 1,
         script: |s| {
             let late = s.span(3_000);
             s.at(4_000, Fault::Intercept(Kind::Hello, Fate::Late(late)));
@@ -197,6 +209,7 @@ pub const ALL: &[Scenario] = &[
         name: "grant-of-the-deposed",
         what: "A grant of a deposed leader arrives on the old stream, after the container bound itself anew (S5a)",
         windows: &[Window::OldStreamDelivered],
+        share: 1,
         script: |s| {
             let late = s.span(3_500);
             let to = s.rng.random_range(0..3);
@@ -209,6 +222,7 @@ pub const ALL: &[Scenario] = &[
         name: "grant-on-an-old-stream",
         what: "A grant arrives on an older stream to the same leader, which gave the sensor away since (S5b)",
         windows: &[Window::OldStreamDelivered],
+        share: 1,
         script: |s| {
             let late = s.span(2_600);
             let to = s.rng.random_range(0..3);
@@ -220,6 +234,7 @@ pub const ALL: &[Scenario] = &[
         name: "registered-again",
         what: "A container comes back to the leader that gave its sensor away, before it hears of that (S6)",
         windows: &[Window::StruckAlive, Window::KilledWhileFrozenInPoll],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             s.cut(4_000, End::Holder(0), End::Leader, 4_500);
@@ -230,6 +245,7 @@ pub const ALL: &[Scenario] = &[
         name: "word-of-an-older-fence",
         what: "The word for an older grant arrives when the container holds a newer one (S7a)",
         windows: &[Window::WordForOlderFence],
+        share: 4,
         script: |s| {
             let (by, first) = (s.span(500), s.first());
             s.setup.sensors[0].poll = (MILLI, 1_500 * MILLI);
@@ -248,6 +264,7 @@ pub const ALL: &[Scenario] = &[
         name: "same-grant-again",
         what: "A grant that was told twice arrives again after the instance stopped for good (S7b)",
         windows: &[Window::GrantAfterStop],
+        share: 4,
         script: |s| {
             s.setup.sensors[0].poll = (MILLI, 50 * MILLI);
             for to in [1, 2, 0, 1] {
@@ -265,6 +282,7 @@ pub const ALL: &[Scenario] = &[
         name: "slow-leader",
         what: "The leader's clock is the slowest, the engine's the fastest, and the store is cut off (S8)",
         windows: &[Window::LeaseAcrossTerms],
+        share: 1,
         script: |s| {
             s.rates(false, true, false);
             s.setup.arbitrators[1] = 1_095_400;
@@ -276,6 +294,7 @@ pub const ALL: &[Scenario] = &[
         name: "shorter-ttl",
         what: "Arbitrators are replaced by ones with a shorter session ttl while a long lease runs (S9)",
         windows: &[Window::LeaseAcrossTerms],
+        share: 1,
         script: |s| {
             let short = s.setup.timing.clone();
             s.setup.timing.session_ttl = Span::from_secs(7);
@@ -290,6 +309,7 @@ pub const ALL: &[Scenario] = &[
         name: "bound-to-a-shorter-ttl",
         what: "A container with a long lease binds itself to a leader with a shorter ttl and is cut off at once",
         windows: &[Window::LeaseLongerThanTtl],
+        share: 1,
         script: |s| {
             let short = s.setup.timing.clone();
             s.setup.timing.session_ttl = Span::from_secs(8);
@@ -307,6 +327,7 @@ pub const ALL: &[Scenario] = &[
         name: "drifting-clocks",
         what: "The container's clock is the slowest, the leader's the fastest, and the container is cut off (S10)",
         windows: &[Window::StruckAlive],
+        share: 1,
         script: |s| {
             s.rates(true, true, false);
             s.setup.machines[0].rate = 1_095_400;
@@ -318,6 +339,7 @@ pub const ALL: &[Scenario] = &[
         name: "hidden-leader",
         what: "A hypervisor holds the leader; it wakes and would thaw what its successor gave away (S11)",
         windows: &[Window::HiddenPause, Window::GivenAwayWhileLeaderHidden],
+        share: 4,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             let span = s.span(5_500);
@@ -329,6 +351,7 @@ pub const ALL: &[Scenario] = &[
         name: "stopped-container",
         what: "The container is stopped in mid-poll, and only its guardian can freeze (S12)",
         windows: &[Window::GuardianFrozeAlone, Window::FrozenInPoll],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             let span = s.span(6_000);
@@ -339,6 +362,7 @@ pub const ALL: &[Scenario] = &[
         name: "stopped-guardian",
         what: "The guardian is stopped, the container is cut off: only the container can freeze (S12)",
         windows: &[Window::ContainerFrozeAlone],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             let span = s.span(6_000);
@@ -353,6 +377,7 @@ pub const ALL: &[Scenario] = &[
         name: "container-killed",
         what: "The container is killed; its guardian must kill what it ran (S12)",
         windows: &[Window::GuardianKilled],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             let again = s.span(300);
@@ -364,6 +389,7 @@ pub const ALL: &[Scenario] = &[
         name: "one-name-twice",
         what: "Two nodes are given one name (S13)",
         windows: &[Window::NameHeldTwice],
+        share: 1,
         script: |s| {
             s.setup.machines.push(MachineSetup { starts: false, ..s.setup.machines[0].clone() });
             s.then_move(3_000, 0);
@@ -376,18 +402,21 @@ pub const ALL: &[Scenario] = &[
         name: "one-term-twice",
         what: "The engine forgets an election, and the term is given again (S14a)",
         windows: &[Window::DataLost, Window::HigherTermShown],
+        share: 1,
         script: |s| term_again(s, 1),
     },
     Scenario {
         name: "lower-term",
         what: "The engine forgets two elections, and a lower term than containers have seen is given (S14a)",
         windows: &[Window::DataLost, Window::HigherTermShown],
+        share: 1,
         script: |s| term_again(s, 2),
     },
     Scenario {
         name: "wiped-store",
         what: "Store and disk of a single arbitrator are lost, and terms begin again at one (S14a)",
         windows: &[Window::DataLost, Window::HigherTermShown],
+        share: 1,
         script: |s| {
             s.setup.forgetful = true;
             s.setup.arbitrators.truncate(1);
@@ -404,6 +433,7 @@ pub const ALL: &[Scenario] = &[
         name: "forgotten-registration",
         what: "The engine forgets a container's registration while it holds a sensor (rule 9)",
         windows: &[Window::DataLost, Window::UnregisteredActs],
+        share: 1,
         script: |s| {
             s.setup.forgetful = true;
             s.setup.machines.push(MachineSetup { name: "container-4".to_owned(), starts: false, ..s.setup.machines[0].clone() });
@@ -419,6 +449,7 @@ pub const ALL: &[Scenario] = &[
         name: "unlisted-arbitrator",
         what: "Fail-safe: an arbitrator that no leader listed reaches the store that the others do not (S15a)",
         windows: &[Window::LedWithoutStore, Window::UnlistedCampaign],
+        share: 1,
         script: |s| {
             fail_safe(s);
             s.at(250, Fault::Crash(Who::Arbitrator(2), Some(5_500 * MILLI)));
@@ -439,6 +470,7 @@ pub const ALL: &[Scenario] = &[
         name: "forgotten-promise",
         what: "Fail-safe: an elector restarts and reaches the store within its promise (S15c)",
         windows: &[Window::LedWithoutStore, Window::RestartedWithinPromise],
+        share: 4,
         script: |s| {
             fail_safe(s);
             s.setup.arbitrators.truncate(2);
@@ -455,6 +487,7 @@ pub const ALL: &[Scenario] = &[
         name: "promise-and-campaign",
         what: "Fail-safe: an elector that promised sees the store again before its promise is over (S15)",
         windows: &[Window::LedWithoutStore, Window::PromiseKept],
+        share: 4,
         script: |s| {
             fail_safe(s);
             s.setup.arbitrators.truncate(2);
@@ -474,6 +507,7 @@ pub const ALL: &[Scenario] = &[
         name: "one-elector-disagrees",
         what: "Fail-safe: one elector reaches the store, the other promises (S15)",
         windows: &[Window::LeaseAcrossTerms],
+        share: 1,
         script: |s| {
             fail_safe(s);
             s.setup.machines.truncate(2);
@@ -493,6 +527,7 @@ pub const ALL: &[Scenario] = &[
         name: "store-away-and-back",
         what: "Fail-safe: the store is away for longer than any lease, and comes back (S15g)",
         windows: &[Window::LedWithoutStore, Window::Retaken],
+        share: 1,
         script: |s| {
             fail_safe(s);
             let span = s.span(6_000);
@@ -504,6 +539,7 @@ pub const ALL: &[Scenario] = &[
         name: "late-commit",
         what: "A commit lands after its sensor was given to another (E3)",
         windows: &[Window::Sealed],
+        share: 1,
         script: |s| {
             // One item, which its source does not list for long; nothing comes after it.
             s.setup.sensors.truncate(1);
@@ -522,6 +558,7 @@ pub const ALL: &[Scenario] = &[
         name: "commit-without-answer",
         what: "A commit takes effect and nobody is told; then its container, or the leader, dies (E3)",
         windows: &[Window::AppliedWithoutAnswer, Window::LeftUnapplied],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (MILLI, 150 * MILLI);
             s.at(4_000, Fault::Intercept(Kind::Commit, Fate::AnswerLost));
@@ -533,6 +570,7 @@ pub const ALL: &[Scenario] = &[
         name: "unmarked-entries",
         what: "Entries are published and not marked, or committed and not published, when their container dies (E5)",
         windows: &[Window::LeftUnapplied, Window::PublishedAgain],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (MILLI, 8 * MILLI);
             s.setup.sensors[0].interval = Some(20 * MILLI);
@@ -547,6 +585,7 @@ pub const ALL: &[Scenario] = &[
         name: "poll-that-remembers",
         what: "A poll raises after the sensor has remembered what it did (E1)",
         windows: &[],
+        share: 1,
         script: |s| {
             let span = s.span(2_500);
             s.at(4_000, Fault::Mood(0, None, Mood::Raises, span));
@@ -556,6 +595,7 @@ pub const ALL: &[Scenario] = &[
         name: "stranded-leader",
         what: "The leader reaches the store, and no container reaches the leader (W1)",
         windows: &[Window::Resigned],
+        share: 1,
         script: |s| {
             for node in 0..3 {
                 s.cut(4_000, End::Machine(node), End::Leader, 9_500);
@@ -566,6 +606,7 @@ pub const ALL: &[Scenario] = &[
         name: "stalled-leader",
         what: "The leader's loop stands still for longer than any lease, within its leadership (W2)",
         windows: &[Window::LeaderStalled],
+        share: 1,
         script: |s| {
             s.setup.timing.leader_ttl = Span::from_secs(8);
             let span = s.span(3_900);
@@ -576,6 +617,7 @@ pub const ALL: &[Scenario] = &[
         name: "frozen-for-long",
         what: "A frozen instance in a partition holds what its successor needs (W3)",
         windows: &[Window::KilledWhileFrozenInPoll],
+        share: 1,
         script: |s| {
             s.setup.sensors[0].poll = (1_500 * MILLI, 4_000 * MILLI);
             s.cut(3_000, End::Holder(0), End::Leader, 10_500);
@@ -586,6 +628,7 @@ pub const ALL: &[Scenario] = &[
         name: "join-without-answer",
         what: "A container's entry in the register is written and nobody is told, or it is written late",
         windows: &[Window::AppliedWithoutAnswer],
+        share: 1,
         script: |s| {
             s.setup.machines.push(MachineSetup { name: "container-4".to_owned(), starts: false, ..s.setup.machines[0].clone() });
             s.setup.sensors[0].effects = Effects::Direct;
@@ -603,6 +646,7 @@ pub const ALL: &[Scenario] = &[
         name: "late-strike",
         what: "A strike is confirmed late, or never, and the leader changes meanwhile",
         windows: &[Window::StruckAlive],
+        share: 4,
         script: |s| {
             let late = s.span(3_000);
             let fate = if s.rng.random_bool(0.5) { Fate::AnswerLost } else { Fate::Late(late) };

@@ -242,6 +242,7 @@ impl World {
         }
         let ToContainer::SetStatus { sensor, fence, status: Status::Active(activation) } = message else { return };
         let Some(number) = self.sensor_number(sensor) else { return };
+        let before = self.checker.last_given(number);
         self.checker.gives(self.now, number, *fence, node);
         if activation.is_some() && self.hidden.keys().any(|who| matches!(who, crate::plan::Who::Arbitrator(_))) {
             self.enter(Window::GivenAwayWhileLeaderHidden);
@@ -253,12 +254,12 @@ impl World {
                 if activation.journal.as_ref().is_some_and(|journal| !journal.unapplied.is_empty()) {
                     self.enter(Window::LeftUnapplied);
                 }
-                self.check_hard_rules(node, number);
+                self.check_hard_rules(node, number, before);
             }
         }
     }
 
-    fn check_hard_rules(&mut self, node: usize, sensor: usize) {
+    fn check_hard_rules(&mut self, node: usize, sensor: usize, before: Option<usize>) {
         let zone = self.run.setup.sensors[sensor].zone;
         let name = self.checker.sensor_name(sensor).to_owned();
         if zone.is_some_and(|zone| zone != self.run.setup.machines[node].zone) {
@@ -267,7 +268,8 @@ impl World {
         if self.checker.paused.contains(&sensor) {
             self.checker.fail(self.now, "hard-rules", format!("{name} is paused"));
         }
-        if self.checker.drained.contains(&node) {
+        // What nobody else can run stays where it was.
+        if self.checker.drained.contains(&node) && before != Some(node) {
             let what = format!("{name} is given to {}, which is drained", self.nodes[node].name);
             self.checker.fail(self.now, "hard-rules", what);
         }

@@ -13,7 +13,7 @@ use crate::clock::Nanos;
 
 /// The store's state.
 #[derive(Clone, Debug, Default)]
-pub struct Store {
+pub(crate) struct Store {
     term: Term,
     leader: Option<(Token, Term, Nanos)>,
     keys: BTreeMap<Key, (Value, u64)>,
@@ -26,38 +26,33 @@ pub struct Store {
 
 impl Store {
     /// An empty store.
-    pub fn new(leader_ttl: Span, rate: u64) -> Self {
+    pub(crate) fn new(leader_ttl: Span, rate: u64) -> Self {
         Self { leader_ttl: leader_ttl.0, rate, ..Self::default() }
     }
 
-    /// The highest term given.
-    pub fn term(&self) -> Term {
-        self.term
-    }
-
     /// Who holds the leader's key.
-    pub fn leader(&self, now: Nanos) -> Option<LeaderSeen> {
+    pub(crate) fn leader(&self, now: Nanos) -> Option<LeaderSeen> {
         let (token, term, until) = self.leader.as_ref()?;
         (now < *until).then(|| LeaderSeen { arbitrator: token.arbitrator.clone(), term: *term })
     }
 
     /// When the leader's key expires.
-    pub fn expires_at(&self) -> Option<Nanos> {
+    pub(crate) fn expires_at(&self) -> Option<Nanos> {
         self.leader.as_ref().map(|(_, _, until)| *until)
     }
 
     /// A key's value.
-    pub fn get(&self, key: &Key) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Value> {
         self.keys.get(key).map(|(value, _)| value)
     }
 
     /// How many of a sensor's entries are not marked applied.
-    pub fn unapplied(&self, sensor: &SensorRef) -> usize {
+    pub(crate) fn unapplied(&self, sensor: &SensorRef) -> usize {
         self.journal(sensor).unapplied.len()
     }
 
     /// Applies one request.
-    pub fn apply(&mut self, now: Nanos, ask: &Request) -> Reply {
+    pub(crate) fn apply(&mut self, now: Nanos, ask: &Request) -> Reply {
         match ask {
             Request::Campaign { token, above, session_ttl, only_as_first } => {
                 self.campaign(now, token, *above, *session_ttl, *only_as_first)

@@ -82,7 +82,6 @@ pub(crate) struct ArbitratorNode {
 
 #[derive(Debug)]
 pub(crate) enum Happening {
-    ToArbitrator(usize, u64, arbiter::Event),
     WakeArbitrator(usize, u64),
     ResumeArbitrator(usize),
     ToContainer(usize, u64, session::Event),
@@ -330,11 +329,6 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::ToArbitrator(index, epoch, event) => {
-                if self.arbitrators[index].process.epoch == epoch {
-                    self.arbitrator(index, event);
-                }
-            }
             Happening::WakeArbitrator(index, wake) => {
                 if self.arbitrators[index].process.wake == wake {
                     self.arbitrator(index, arbiter::Event::Wake);

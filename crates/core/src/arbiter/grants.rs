@@ -48,7 +48,11 @@ impl Arbiter {
             state.polled_at = polled_at;
         }
         let (revoked, cause) = match &state.holder {
-            Holder::Unknown => (None, Cause::Adopted),
+            Holder::Unknown => {
+                // When it was last moved is not known: it is not moved again soon.
+                state.moved_at = Some(now);
+                (None, Cause::Adopted)
+            }
             Holder::Held(held) if held.by == *name => (held.revoked.clone(), held.cause),
             Holder::Free | Holder::Preparing(_) | Holder::Held(_) => {
                 self.tell(name, sensor, claimed, Status::Standby);
@@ -196,18 +200,23 @@ impl Arbiter {
         /// A move for balance ends before the next begins: one sensor at a time pauses for it, and a
         /// plan that proves wrong has cost one move.
         const VOLUNTARY_MOVES_AT_ONCE: usize = 1;
-        let memory = self.config.timing.failure_memory;
         let Some(leadership) = self.leader() else { return };
+        let place_new_from = leadership.place_new_from;
         let changed = leadership.runs_older_files(sensor);
         let state = leadership.sensor(sensor);
         match &state.holder {
             Holder::Unknown | Holder::Preparing(_) => {}
             Holder::Free => {
                 let Some(target) = target else { return };
-                if now < state.not_before && state.failed_at(&target, now, memory) {
+                let again = state.last_on.as_ref() == Some(&target);
+                let new = state.last_on.is_none();
+                if again && now < state.not_before || new && now < place_new_from {
                     return;
                 }
-                self.begin(now, sensor, target, cause_of(rule));
+                if again && state.not_before > Time::default() {
+                    state.tries = state.tries.saturating_add(1);
+                }
+                self.begin(now, sensor, target);
             }
             Holder::Held(held) if held.revoked.is_some() => {}
             Holder::Held(held) if target.as_ref() == Some(&held.by) => {
@@ -217,12 +226,18 @@ impl Arbiter {
                     self.revoke(now, sensor, Cause::NewCode, ARBITER);
                 }
             }
-            Holder::Held(_) => {
+            Holder::Held(held) => {
                 let cause = cause_of(rule);
-                let who = match (&state.wanted, cause) {
-                    (Some((_, who)), Cause::Moved) => who.clone(),
-                    _ => leadership.paused.get(sensor).map_or(ARBITER, |intent| intent.who.as_str()).to_owned(),
+                let by = held.by.clone();
+                let wanted = state.wanted.as_ref().map(|(_, who)| who.clone());
+                let intent = match cause {
+                    Cause::Paused => leadership.paused.get(sensor),
+                    Cause::Drained => leadership.drained.get(&by),
+                    _ => None,
                 };
+                let wanted = wanted.filter(|_| cause == Cause::Moved);
+                let who = wanted.or_else(|| intent.map(|intent| intent.who.clone()));
+                let who = who.unwrap_or_else(|| ARBITER.to_owned());
                 if matches!(cause, Cause::Balanced | Cause::NewCode) {
                     if *voluntary >= VOLUNTARY_MOVES_AT_ONCE {
                         return;
@@ -235,15 +250,17 @@ impl Arbiter {
     }
 
     /// Starts to give a free sensor away: a journaled one after its journal is read.
-    fn begin(&mut self, now: Time, sensor: &SensorRef, to: ContainerName, cause: Cause) {
+    fn begin(&mut self, now: Time, sensor: &SensorRef, to: ContainerName) {
         let policy = self.config.policy.of(sensor).clone();
         let Some(leadership) = self.leader() else { return };
         let Some(offer) = leadership.offer(&to, sensor) else { return };
         let journaled = policy.effects(offer) == Effects::Journal;
         let state = leadership.sensor(sensor);
-        let who = match &state.wanted {
-            Some((wanted, who)) if *wanted == to => who.clone(),
-            _ => ARBITER.to_owned(),
+        let (cause, who) = match (&state.wanted, state.freed.take()) {
+            (Some((wanted, who)), _) if *wanted == to => (Cause::Moved, who.clone()),
+            (_, Some((Cause::Paused, _))) => (Cause::Resumed, ARBITER.to_owned()),
+            (_, Some(freed)) => freed,
+            (_, None) => (Cause::Placed, ARBITER.to_owned()),
         };
         if journaled {
             let seal = guard!(SealBeforeActivation, state.log.unanswered, else false);
@@ -267,7 +284,7 @@ impl Arbiter {
         let fence = leadership.next_fence();
         let digest = leadership.offer(&to, sensor).map(|offer| offer.digest);
         let state = leadership.sensor(sensor);
-        if state.last_on.as_ref().is_some_and(|last_on| *last_on != to) {
+        if matches!(cause, Cause::Balanced | Cause::NewCode) {
             state.moved_at = Some(now);
         }
         state.last_on = Some(to.clone());
@@ -306,6 +323,7 @@ impl Arbiter {
         match std::mem::replace(&mut state.holder, Holder::Free) {
             Holder::Held(held) => {
                 let who = held.revoked.map_or_else(|| ARBITER.to_owned(), |revoked| revoked.who);
+                leadership.sensor(sensor).freed = Some((cause, who.clone()));
                 self.record(now, sensor, Some(&held.by), None, held.fence, (cause, &who));
             }
             Holder::Unknown | Holder::Free | Holder::Preparing(_) => {}
@@ -376,7 +394,8 @@ impl Leadership {
                 Holder::Held(held) if !reachable(&held.by) => continue,
                 Holder::Held(held) if held.revoked.is_none() => Some(held.by.clone()),
                 Holder::Preparing(preparing) => Some(preparing.to.clone()),
-                Holder::Held(_) | Holder::Free => None,
+                // What was freed stays where it was, unless something speaks against that.
+                Holder::Held(_) | Holder::Free => state.last_on.clone().filter(reachable),
             };
             problem.sensors.insert(sensor.clone(), self.need(config, now, sensor, holder));
         }

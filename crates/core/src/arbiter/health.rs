@@ -26,21 +26,19 @@ impl Arbiter {
         leadership.failures.retain(|(at, _)| now < *at + BRAKE_WINDOW);
         leadership.failures.push((now, sensor.clone()));
         leadership.dirty = true;
-        let braked = self.braked(sensor.pack());
+        let braked = self.braked(now, sensor.pack());
         let Some(leadership) = self.leader() else { return };
         let state = leadership.sensor(sensor);
+        // Waited for where it is tried again; elsewhere it is tried at once.
         let doubled = BACK_OFF_FIRST * (1_u64 << state.tries.min(16));
-        state.tries = state.tries.saturating_add(1);
         state.not_before = now + doubled.min(BACK_OFF_LONGEST);
-        state.failed.insert(name.clone(), now);
-        if braked {
-            // Its place is kept: the mark only makes the next try there wait.
-            state.wanted = Some((name.clone(), "arbiter: its whole pack fails".to_owned()));
+        if !braked {
+            state.failed.insert(name.clone(), now);
         }
     }
 
     /// Whether so much of the pack fails at once that its source, not the nodes, is suspected.
-    fn braked(&mut self, pack: &str) -> bool {
+    fn braked(&mut self, now: Time, pack: &str) -> bool {
         let Some(leadership) = self.leader() else { return false };
         let failing: std::collections::BTreeSet<_> =
             leadership.failures.iter().map(|(_, sensor)| sensor).filter(|sensor| sensor.pack() == pack).collect();
@@ -50,7 +48,9 @@ impl Arbiter {
             .filter(|(sensor, state)| sensor.pack() == pack && matches!(state.holder, Holder::Held(_)))
             .count();
         let braked = failing.len() >= BRAKE_LEAST && failing.len() * BRAKE_ONE_IN > active;
-        if braked {
+        let alarmed = leadership.alarmed.get(pack).is_some_and(|at| now < *at + BRAKE_WINDOW);
+        if braked && !alarmed {
+            leadership.alarmed.insert(pack.to_owned(), now);
             self.outbox.push(Command::Alarm(Alarm::PackFails(pack.to_owned())));
         }
         braked
@@ -70,7 +70,7 @@ impl Arbiter {
             Report::Recovered { sensor } => {
                 let state = leadership.sensor(sensor);
                 if state.holder.is_held_by(name) {
-                    state.failed.clear();
+                    state.failed.remove(name);
                     state.tries = 0;
                     state.not_before = Time::default();
                 }

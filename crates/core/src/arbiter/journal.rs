@@ -182,7 +182,9 @@ impl Arbiter {
         let Some(state) = leadership.sensors.get_mut(sensor) else { return };
         let Holder::Preparing(preparing) = &mut state.holder else { return };
         let drained = leadership.drained.contains_key(&preparing.to);
-        let fit = register.get(&preparing.to).is_some_and(|member| member.reachable() && !member.draining && !drained);
+        let back = state.last_on.as_ref() == Some(&preparing.to);
+        let takes = |member: &super::Member| member.reachable() && (back || !member.draining && !drained);
+        let fit = register.get(&preparing.to).is_some_and(takes);
         if !fit || leadership.paused.contains_key(sensor) {
             state.holder = Holder::Free;
             leadership.dirty = true;

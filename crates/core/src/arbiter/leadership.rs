@@ -95,6 +95,10 @@ pub(super) struct Leadership {
     pub(super) sessions: u64,
     /// Recent failures, for the brake on a pack's mass failure.
     pub(super) failures: Vec<(Time, SensorRef)>,
+    /// Packs that were alarmed about, and when.
+    pub(super) alarmed: BTreeMap<String, Time>,
+    /// Sensors that nobody has run yet are placed from here on.
+    pub(super) place_new_from: Time,
     /// Something that placement looks at has changed.
     pub(super) dirty: bool,
     /// Placement looks again at this time.
@@ -471,6 +475,10 @@ impl Arbiter {
         let wait = if forgetful { timing.outlast(longest) + timing.leader_ttl } else { timing.outlast(longest) };
         let until = leadership.elected_at + guard!(UnclaimedWait, wait, else Span::ZERO);
         leadership.phase = Phase::Waiting(until);
+        if snapshot.register.is_empty() {
+            // A cluster that starts: the first container to come is not given everything.
+            leadership.place_new_from = now + timing.heartbeat;
+        }
         leadership.register = snapshot
             .register
             .into_iter()
@@ -575,6 +583,8 @@ impl Leadership {
             n: 0,
             sessions: 0,
             failures: Vec::new(),
+            alarmed: BTreeMap::new(),
+            place_new_from: now,
             dirty: false,
             replan_at: Time::NEVER,
             reread_at: None,
@@ -636,6 +646,8 @@ impl Leadership {
         }
         self.peers_seen.values_mut().for_each(&mut *f);
         self.failures.iter_mut().for_each(|(at, _)| f(at));
+        self.alarmed.values_mut().for_each(&mut *f);
+        f(&mut self.place_new_from);
         self.code.values_mut().for_each(|(_, since)| f(since));
         self.register.values_mut().for_each(|member| member.each_time(f));
         self.sensors.values_mut().for_each(|sensor| sensor.each_time(f));

@@ -1,6 +1,7 @@
 //! What operators ask for: intents that outlive any restart, moves, dry runs, reasons.
 
 use super::leadership::Pending;
+use super::sensor::Holder;
 use super::{Arbiter, Command, Role};
 use crate::engine::{Intent, Key, Reply, Value, Write};
 use crate::names::{ArbitratorId, ContainerName, SensorRef};
@@ -69,7 +70,7 @@ impl Arbiter {
         let write = match &verb {
             Verb::Move { sensor, to } => return Some(self.want(now, sensor, to, who)),
             Verb::Plan(without) => return Some(self.dry_run(now, without.as_ref())),
-            Verb::Why(sensor) => return Some(self.why(sensor)),
+            Verb::Why(sensor) => return Some(self.why(now, sensor)),
             Verb::Resign => {
                 let barred_until = now + self.config.timing.leader_ttl;
                 self.resign(now, barred_until);
@@ -110,6 +111,9 @@ impl Arbiter {
         if !leadership.sensors.contains_key(sensor) {
             return Answer::Refused(format!("no container offers {sensor}"));
         }
+        if let Some(intent) = leadership.paused.get(sensor) {
+            return Answer::Refused(format!("{sensor} was paused by {}: resume it first", intent.who));
+        }
         let problem = leadership.problem(&config, now);
         if let Some(reason) = placement::ineligible(&problem, sensor, to) {
             return Answer::Refused(format!("{sensor} cannot run on {to}: {reason}"));
@@ -132,9 +136,17 @@ impl Arbiter {
         Answer::Plan(placement::plan(&problem))
     }
 
-    fn why(&mut self, sensor: &SensorRef) -> Answer {
+    fn why(&mut self, now: Time, sensor: &SensorRef) -> Answer {
         let Some(leadership) = self.leader() else { return Answer::Unknown };
+        let next_try = leadership.sensors.get(sensor).map_or(now, |state| match state.holder {
+            Holder::Free => state.not_before,
+            Holder::Unknown | Holder::Preparing(_) | Holder::Held(_) => now,
+        });
         match leadership.plan.placements.get(sensor) {
+            Some(placement) if next_try > now => {
+                let wait = next_try.since(now);
+                Answer::Why(format!("{sensor} {}; the next try is in {wait}", placement.rule))
+            }
             Some(placement) => Answer::Why(format!("{sensor} {}", placement.rule)),
             None if leadership.sensors.contains_key(sensor) => Answer::Why(format!(
                 "{sensor} waits: whoever ran it may still do so until its container is back or struck"

@@ -12,16 +12,19 @@ use crate::time::{Span, Time};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sensor {
     pub(super) holder: Holder,
-    /// Where it last was, for telling a move from a return.
+    /// Where it last was: it stays there unless something speaks against it.
     pub(super) last_on: Option<ContainerName>,
+    /// Why it was freed, and who wanted that: told again where it goes next.
+    pub(super) freed: Option<(Cause, String)>,
+    /// When it was last moved without need.
     pub(super) moved_at: Option<Time>,
     pub(super) polled_at: Option<Time>,
     /// Where it failed, and when.
     pub(super) failed: BTreeMap<ContainerName, Time>,
-    /// Failures in a row, and the earliest next try where it failed before.
+    /// Failed tries in one place since it last was well, and the earliest next one.
     pub(super) tries: u32,
     pub(super) not_before: Time,
-    /// An operator's move, or where a braked sensor stays, and who wants it.
+    /// An operator's move, and who wants it.
     pub(super) wanted: Option<(ContainerName, String)>,
     pub(super) log: Log,
     /// Claims that wait for the end of the wait (rule 9), and how long ago each polled.
@@ -97,6 +100,7 @@ impl Sensor {
         Self {
             holder: if settled { Holder::Free } else { Holder::Unknown },
             last_on: None,
+            freed: None,
             moved_at: None,
             polled_at: None,
             failed: BTreeMap::new(),
