@@ -15,9 +15,7 @@ pub(crate) fn check() -> Result<()> {
         install()?;
     }
     // Advisories stay out: their database is a git repository that not every network lets through.
-    Program::new(&program)
-        .args(["--locked", "check", "bans", "licenses", "sources"])
-        .run()
+    Program::new(&program).args(["--locked", "check", "bans", "licenses", "sources"]).run()
 }
 
 fn install() -> Result<()> {

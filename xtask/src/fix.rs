@@ -40,9 +40,5 @@ fn generated() -> Result<()> {
 }
 
 fn snapshots() -> Result<()> {
-    Program::cargo()
-        .args(["test", "-p", "st2sa-sim"])
-        .env("INSTA_UPDATE", "always")
-        .env("INSTA_FORCE_PASS", "1")
-        .run()
+    Program::cargo().args(["test", "-p", "st2sa-sim"]).env("INSTA_UPDATE", "always").env("INSTA_FORCE_PASS", "1").run()
 }

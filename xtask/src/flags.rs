@@ -18,10 +18,7 @@ pub(crate) fn appended(variable: &str, flags: &[&str]) -> (String, String) {
 
 fn joined(own: &str, flags: &[&str], separator: &str) -> String {
     let own = (!own.is_empty()).then_some(own);
-    own.into_iter()
-        .chain(flags.iter().copied())
-        .collect::<Vec<_>>()
-        .join(separator)
+    own.into_iter().chain(flags.iter().copied()).collect::<Vec<_>>().join(separator)
 }
 
 #[cfg(test)]
@@ -35,13 +32,7 @@ mod tests {
 
     #[test]
     fn the_callers_flags_stay_in_front() {
-        assert_eq!(
-            joined("-C debuginfo=1", &["--cfg", "x"], " "),
-            "-C debuginfo=1 --cfg x"
-        );
-        assert_eq!(
-            joined("-C\x1fopt-level=1", &["--cfg", "x"], "\x1f"),
-            "-C\x1fopt-level=1\x1f--cfg\x1fx"
-        );
+        assert_eq!(joined("-C debuginfo=1", &["--cfg", "x"], " "), "-C debuginfo=1 --cfg x");
+        assert_eq!(joined("-C\x1fopt-level=1", &["--cfg", "x"], "\x1f"), "-C\x1fopt-level=1\x1f--cfg\x1fx");
     }
 }

@@ -27,10 +27,7 @@ pub(crate) fn check() -> Result<()> {
     }
     for path in manifests()? {
         if !takes_workspace_lints(&String::from_utf8_lossy(&read(&path)?)) {
-            faults.push(format!(
-                "{} lacks `[lints] workspace = true`",
-                path.display()
-            ));
+            faults.push(format!("{} lacks `[lints] workspace = true`", path.display()));
         }
     }
     if !faults.is_empty() {
@@ -42,8 +39,7 @@ pub(crate) fn check() -> Result<()> {
 fn manifests() -> Result<Vec<PathBuf>> {
     let crates = Path::new("crates");
     let mut found = vec![PathBuf::from("xtask/Cargo.toml")];
-    let entries =
-        fs::read_dir(workspace::root().join(crates)).context("failed to list `crates`")?;
+    let entries = fs::read_dir(workspace::root().join(crates)).context("failed to list `crates`")?;
     for entry in entries {
         let name = entry.context("failed to list `crates`")?.file_name();
         let manifest = crates.join(name).join("Cargo.toml");
@@ -56,8 +52,7 @@ fn manifests() -> Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(workspace::root().join(path))
-        .with_context(|| format!("failed to read `{}`", path.display()))
+    fs::read(workspace::root().join(path)).with_context(|| format!("failed to read `{}`", path.display()))
 }
 
 fn line_count(content: &[u8]) -> usize {
@@ -118,15 +113,11 @@ mod tests {
 
     #[test]
     fn workspace_lints_are_recognised_in_their_own_table_only() {
-        assert!(takes_workspace_lints(
-            "[package]\n\n[lints]\nworkspace = true # all\n"
-        ));
+        assert!(takes_workspace_lints("[package]\n\n[lints]\nworkspace = true # all\n"));
         assert!(takes_workspace_lints("lints.workspace = true\n[package]\n"));
         assert!(!takes_workspace_lints("[package]\nworkspace = true\n"));
         assert!(!takes_workspace_lints("[lints]\nworkspace = false\n"));
-        assert!(!takes_workspace_lints(
-            "[lints]\n[dependencies]\nworkspace = true\n"
-        ));
+        assert!(!takes_workspace_lints("[lints]\n[dependencies]\nworkspace = true\n"));
         assert!(!takes_workspace_lints(""));
     }
 }

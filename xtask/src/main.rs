@@ -99,12 +99,9 @@ mod tests {
 
     #[test]
     fn the_simulation_gets_every_argument_as_it_was_written() {
-        for line in [
-            vec!["--seed", "7"],
-            vec!["--help"],
-            vec!["--broken=all", "--seeds", "5"],
-            vec!["--scenario", "x", "-v"],
-        ] {
+        for line in
+            [vec!["--seed", "7"], vec!["--help"], vec!["--broken=all", "--seeds", "5"], vec!["--scenario", "x", "-v"]]
+        {
             let words = ["cargo xtask", "sim"].iter().chain(&line);
             let Task::Sim { args } = Cli::parse_from(words).task else {
                 panic!("not the simulation: {line:?}");

@@ -7,11 +7,8 @@ use anyhow::{Result, bail};
 use crate::program::Program;
 
 /// Rust links with it, and some dependencies compile C.
-pub(crate) const C_COMPILER: Need = Need {
-    what: "a C compiler (`cc`)",
-    packages: &["gcc", "libc6-dev"],
-    probe: &["cc", "--version"],
-};
+pub(crate) const C_COMPILER: Need =
+    Need { what: "a C compiler (`cc`)", packages: &["gcc", "libc6-dev"], probe: &["cc", "--version"] };
 
 /// Debian splits what `python3 -m venv` needs from Python itself.
 pub(crate) const PYTHON_VENV: Need = Need {
@@ -36,11 +33,7 @@ impl Need {
         if !can_install() {
             bail!("{self}");
         }
-        eprintln!(
-            "{} is missing: installing {}",
-            self.what,
-            self.packages.join(" ")
-        );
+        eprintln!("{} is missing: installing {}", self.what, self.packages.join(" "));
         apt_get(&["update"])?;
         apt_get(
             &["install", "-y", "--no-install-recommends"]
@@ -55,9 +48,7 @@ impl Need {
     }
 
     fn is_met(&self) -> bool {
-        self.probe
-            .split_first()
-            .is_some_and(|(program, args)| Program::new(program).args(args).answer().is_some())
+        self.probe.split_first().is_some_and(|(program, args)| Program::new(program).args(args).answer().is_some())
     }
 }
 
@@ -76,17 +67,11 @@ impl fmt::Display for Need {
 
 fn can_install() -> bool {
     let root = Program::new("id").args(["-u"]).answer().as_deref() == Some("0");
-    root && Program::new("apt-get")
-        .args(["--version"])
-        .answer()
-        .is_some()
+    root && Program::new("apt-get").args(["--version"]).answer().is_some()
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {
-    Program::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .run()
+    Program::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").run()
 }
 
 #[cfg(test)]

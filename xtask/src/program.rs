@@ -23,10 +23,7 @@ impl Program {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.current_dir(workspace::root());
-        Self {
-            command,
-            hint: "install it, or put it into PATH",
-        }
+        Self { command, hint: "install it, or put it into PATH" }
     }
 
     /// The cargo that runs this task.
@@ -79,33 +76,23 @@ impl Program {
         if !output.status.success() {
             bail!("`{self}` ended with {}", output.status);
         }
-        String::from_utf8(output.stdout)
-            .with_context(|| format!("`{self}` did not write valid UTF-8"))
+        String::from_utf8(output.stdout).with_context(|| format!("`{self}` did not write valid UTF-8"))
     }
 
     /// What it answers on standard output, or nothing if it is not there or fails.
     pub(crate) fn answer(mut self) -> Option<String> {
         let output = self.command.stdin(Stdio::null()).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     fn status(&mut self) -> Result<ExitStatus> {
         eprintln!("$ {self}");
-        self.command
-            .status()
-            .map_err(|error| self.not_started(error))
+        self.command.status().map_err(|error| self.not_started(error))
     }
 
     fn not_started(&self, error: io::Error) -> Error {
         let name = shown(self.command.get_program());
-        let advice = if error.kind() == io::ErrorKind::NotFound {
-            format!(": {}", self.hint)
-        } else {
-            String::new()
-        };
+        let advice = if error.kind() == io::ErrorKind::NotFound { format!(": {}", self.hint) } else { String::new() };
         Error::new(error).context(format!("failed to start `{name}`{advice}"))
     }
 }
@@ -132,27 +119,16 @@ impl fmt::Display for Program {
 }
 
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 fn shown(word: &OsStr) -> String {
     let path = Path::new(word);
-    let near: OsString = path
-        .strip_prefix(workspace::root())
-        .map_or_else(|_| word.to_owned(), OsString::from);
+    let near: OsString = path.strip_prefix(workspace::root()).map_or_else(|_| word.to_owned(), OsString::from);
     let text = near.to_string_lossy();
-    let plain = !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_alphanumeric() || "-_./=:+,@".contains(c));
-    if plain {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    let plain = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_./=:+,@".contains(c));
+    if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -162,13 +138,8 @@ mod tests {
     #[test]
     fn a_program_is_shown_as_it_would_be_typed() {
         let tool = workspace::root().join("target/tools/bin/tool");
-        let program = Program::new(tool)
-            .env("FLAGS", "-D warnings")
-            .args(["check", "*.py", "it's", ""]);
-        assert_eq!(
-            program.to_string(),
-            r"FLAGS='-D warnings' target/tools/bin/tool check '*.py' 'it'\''s' ''"
-        );
+        let program = Program::new(tool).env("FLAGS", "-D warnings").args(["check", "*.py", "it's", ""]);
+        assert_eq!(program.to_string(), r"FLAGS='-D warnings' target/tools/bin/tool check '*.py' 'it'\''s' ''");
     }
 
     #[test]
@@ -177,10 +148,7 @@ mod tests {
             panic!("it was started");
         };
         let text = format!("{error:#}");
-        assert!(
-            text.starts_with("failed to start `no-such-program-here`: build it: "),
-            "{text}"
-        );
+        assert!(text.starts_with("failed to start `no-such-program-here`: build it: "), "{text}");
     }
 
     #[test]

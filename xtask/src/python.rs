@@ -33,18 +33,12 @@ fn ruff(args: &[&str]) -> Result<Program> {
     if installed != Some(format!("ruff {RUFF_VERSION}")) {
         install()?;
     }
-    Ok(Program::new(&program)
-        .args(args)
-        .args(["--no-cache", "--"])
-        .args(files()?))
+    Ok(Program::new(&program).args(args).args(["--no-cache", "--"]).args(files()?))
 }
 
 fn install() -> Result<()> {
     needs::PYTHON_VENV.ensure()?;
-    Program::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .args([venv()])
-        .run()?;
+    Program::new("python3").args(["-m", "venv", "--clear"]).args([venv()]).run()?;
     Program::new(venv().join("bin/python"))
         .args(["-m", "pip", "install", "--quiet"])
         .args(["--disable-pip-version-check"])

@@ -23,11 +23,7 @@ pub(crate) fn check(args: &[&str]) -> Result<()> {
 
 /// Runs the subcommand that compares or writes the generated table of guards.
 pub(crate) fn guards(args: &[&str]) -> Result<()> {
-    Build::Sound
-        .cargo("run")
-        .args(["--", "guards"])
-        .args(args)
-        .run()
+    Build::Sound.cargo("run").args(["--", "guards"]).args(args).run()
 }
 
 fn simulate(args: &[OsString]) -> Result<Program> {
@@ -35,10 +31,7 @@ fn simulate(args: &[OsString]) -> Result<Program> {
     build.cargo("build").run()?;
     // `cargo run` knows where the binary is, whatever the caller's settings, and becomes it: the
     // exit code is the binary's.
-    Ok(build
-        .cargo("run")
-        .args(["--quiet", "--", "simulate"])
-        .args(args))
+    Ok(build.cargo("run").args(["--quiet", "--", "simulate"]).args(args))
 }
 
 /// Which build of the simulation.
@@ -52,13 +45,8 @@ enum Build {
 
 impl Build {
     fn wanted_by(args: &[OsString]) -> Self {
-        let breaks =
-            |arg: &OsString| arg == "--broken" || arg.as_encoded_bytes().starts_with(b"--broken=");
-        if args.iter().any(breaks) {
-            Self::Breakable
-        } else {
-            Self::Sound
-        }
+        let breaks = |arg: &OsString| arg == "--broken" || arg.as_encoded_bytes().starts_with(b"--broken=");
+        if args.iter().any(breaks) { Self::Breakable } else { Self::Sound }
     }
 
     fn cargo(self, subcommand: &str) -> Program {
@@ -67,10 +55,7 @@ impl Build {
             Self::Sound => cargo,
             Self::Breakable => {
                 let (variable, flags) = flags::appended("RUSTFLAGS", &["--cfg", "st2sa_broken"]);
-                cargo.env(variable, flags).args([
-                    "--target-dir".into(),
-                    workspace::target_dir().join("broken"),
-                ])
+                cargo.env(variable, flags).args(["--target-dir".into(), workspace::target_dir().join("broken")])
             }
         }
     }

@@ -34,11 +34,7 @@ pub(crate) struct Outcome {
 pub(crate) fn run_all(steps: &[Step]) -> ExitCode {
     let outcomes: Vec<Outcome> = steps.iter().map(run_one).collect();
     println!("\n{}", table::rendered(&outcomes));
-    if outcomes.iter().all(|outcome| outcome.passed) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if outcomes.iter().all(|outcome| outcome.passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_one(step: &Step) -> Outcome {
@@ -50,9 +46,5 @@ fn run_one(step: &Step) -> Outcome {
     if let Err(error) = &result {
         eprintln!("error: {name}: {error:#}");
     }
-    Outcome {
-        name,
-        took,
-        passed: result.is_ok(),
-    }
+    Outcome { name, took, passed: result.is_ok() }
 }

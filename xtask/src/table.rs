@@ -34,10 +34,7 @@ mod tests {
 
     #[test]
     fn a_failed_step_fails_the_total() {
-        let outcomes = [
-            outcome("format", 432, true),
-            outcome("broken guards", 61_250, false),
-        ];
+        let outcomes = [outcome("format", 432, true), outcome("broken guards", 61_250, false)];
         assert_eq!(
             rendered(&outcomes).lines().collect::<Vec<_>>(),
             [
@@ -57,10 +54,6 @@ mod tests {
     }
 
     fn outcome(name: &'static str, milliseconds: u64, passed: bool) -> Outcome {
-        Outcome {
-            name,
-            took: Duration::from_millis(milliseconds),
-            passed,
-        }
+        Outcome { name, took: Duration::from_millis(milliseconds), passed }
     }
 }

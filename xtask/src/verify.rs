@@ -42,10 +42,7 @@ fn format() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    Program::cargo()
-        .args(["clippy", "--workspace", "--all-targets", "--locked"])
-        .args(["--", "-D", "warnings"])
-        .run()
+    Program::cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "-D", "warnings"]).run()
 }
 
 fn docs() -> Result<()> {

@@ -30,9 +30,9 @@ use crate::timing::Timing;
 
 pub use leadership::Phase;
 use leadership::{Follower, Leadership};
+pub use operator::{Answer, Verb};
 use register::Member;
 use sensor::Sensor;
-pub use operator::{Answer, Verb};
 pub use view::{ContainerView, InstanceView, SensorView};
 
 /// What one arbitrator is told at its start.

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use crate::names::{ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, SensorRef, Term};
+use crate::names::{
+    ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, SensorRef, Term,
+};
 use crate::time::Span;
 
 /// Unique for each leadership that is ever tried for.

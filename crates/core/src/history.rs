@@ -81,9 +81,8 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |container: &Option<ContainerName>| {
-            container.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
-        };
+        let name =
+            |container: &Option<ContainerName>| container.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let (from, to) = (name(&self.from), name(&self.to));
         write!(f, "{} {from} -> {to} fence {} ({}, {})", self.sensor, self.fence, self.cause, self.who)
     }
@@ -173,8 +172,7 @@ mod tests {
 
     #[test]
     fn a_move_by_break_before_make_is_in_order() {
-        let records =
-            [record(None, Some("a"), 1, 1), record(Some("a"), None, 1, 1), record(None, Some("b"), 1, 2)];
+        let records = [record(None, Some("a"), 1, 1), record(Some("a"), None, 1, 1), record(None, Some("b"), 1, 2)];
         assert_eq!(audit(&records), vec![]);
     }
 
@@ -186,8 +184,7 @@ mod tests {
 
     #[test]
     fn a_fence_given_twice_is_found() {
-        let records =
-            [record(None, Some("a"), 1, 1), record(Some("a"), None, 1, 1), record(None, Some("b"), 1, 1)];
+        let records = [record(None, Some("a"), 1, 1), record(Some("a"), None, 1, 1), record(None, Some("b"), 1, 1)];
         let last = Fence { term: Term(1), n: 1 };
         assert_eq!(audit(&records), vec![Finding::FenceNotAbove(records[2].clone(), last)]);
     }

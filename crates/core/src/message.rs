@@ -1,7 +1,9 @@
 //! What containers, the leader and its peers say to each other.
 
 use crate::engine::{Entry, Journal, Token};
-use crate::names::{ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, SensorRef, SessionId, Term};
+use crate::names::{
+    ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, SensorRef, SessionId, Term,
+};
 use crate::placement::Labels;
 use crate::time::{Span, Time};
 

@@ -122,23 +122,14 @@ pub fn plan(problem: &Problem) -> Plan {
 /// What stands against `sensor` running on `container` now, if anything does.
 ///
 /// The load that counts against the container's capacity is that of the sensors that are ACTIVE there.
-pub fn ineligible(
-    problem: &Problem,
-    sensor: &SensorRef,
-    container: &ContainerName,
-) -> Option<Reason> {
-    let (Some(need), Some(room)) = (
-        problem.sensors.get(sensor),
-        problem.containers.get(container),
-    ) else {
+pub fn ineligible(problem: &Problem, sensor: &SensorRef, container: &ContainerName) -> Option<Reason> {
+    let (Some(need), Some(room)) = (problem.sensors.get(sensor), problem.containers.get(container)) else {
         return Some(Reason::NotOffered);
     };
     let beside = problem
         .sensors
         .iter()
-        .filter(|(other, need)| {
-            *other != sensor && !need.paused && need.holder.as_ref() == Some(container)
-        })
+        .filter(|(other, need)| *other != sensor && !need.paused && need.holder.as_ref() == Some(container))
         .map(|(_, need)| weight(need))
         .sum();
     report::obstacle(need, container, room, beside)

@@ -18,7 +18,10 @@ use std::collections::BTreeMap;
 use crate::engine::{Body, Token};
 use crate::guard;
 use crate::message::{Effects, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
-use crate::names::{ArbitratorId, ContainerName, EntryId, Fence, Incarnation, Machine, ProcessId, Registration, SensorRef, StreamId, Term};
+use crate::names::{
+    ArbitratorId, ContainerName, EntryId, Fence, Incarnation, Machine, ProcessId, Registration, SensorRef, StreamId,
+    Term,
+};
 use crate::placement::Labels;
 use crate::time::{Span, Time};
 
@@ -305,7 +308,8 @@ impl Session {
         let own = if frozen { limit } else { Some(lease) };
         let instances = self.instances.values().filter_map(|instance| instance.next_deadline(frozen));
         let runs = self.instances.values().any(Instance::runs_on);
-        let leave = self.leaving.filter(|_| runs).map(|since| (since + self.config.drain_timeout, "leaving takes too long"));
+        let leave =
+            self.leaving.filter(|_| runs).map(|since| (since + self.config.drain_timeout, "leaving takes too long"));
         own.into_iter().chain(leave).chain(Some(self.link.next_deadline())).chain(instances).min()
     }
 
@@ -338,7 +342,8 @@ impl Session {
             return;
         }
         if self.lapse.is_none() {
-            let active = |(sensor, instance): (&SensorRef, &Instance)| Some((sensor.clone(), instance.grant.as_ref()?.fence));
+            let active =
+                |(sensor, instance): (&SensorRef, &Instance)| Some((sensor.clone(), instance.grant.as_ref()?.fence));
             let suspects = self.instances.iter().filter_map(active).collect();
             self.lapse = Some(Lapse { suspects, ..Lapse::since(now) });
             self.revive_from = None;
@@ -436,7 +441,11 @@ impl Session {
             Status::Active(activation) => {
                 if instance.grant.is_some() {
                     if instance.refence(fence) {
-                        let applied = ToArbitrator::Applied { sensor: sensor.clone(), fence, state: instance.state(self.lapse.is_some()) };
+                        let applied = ToArbitrator::Applied {
+                            sensor: sensor.clone(),
+                            fence,
+                            state: instance.state(self.lapse.is_some()),
+                        };
                         self.tell(applied);
                     }
                     return;
@@ -445,7 +454,11 @@ impl Session {
                 match activation {
                     Some(activation) if higher => {
                         instance.activate(now, fence, *activation);
-                        let applied = ToArbitrator::Applied { sensor: sensor.clone(), fence, state: instance.state(self.lapse.is_some()) };
+                        let applied = ToArbitrator::Applied {
+                            sensor: sensor.clone(),
+                            fence,
+                            state: instance.state(self.lapse.is_some()),
+                        };
                         self.tell(applied);
                     }
                     _ => {
@@ -649,7 +662,8 @@ impl Session {
 
 /// A number that differs from sensor to sensor, so that overdue polls do not all begin at one instant.
 fn spread(sensor: &SensorRef) -> u64 {
-    sensor.as_str().bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
+    sensor
+        .as_str()
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }

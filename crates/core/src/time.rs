@@ -32,11 +32,8 @@ impl Time {
         if *self == Self::NEVER {
             return;
         }
-        self.0 = if self.0 >= now.0 {
-            BASE.saturating_add(self.0 - now.0)
-        } else {
-            BASE - (now.0 - self.0).min(HORIZON)
-        };
+        self.0 =
+            if self.0 >= now.0 { BASE.saturating_add(self.0 - now.0) } else { BASE - (now.0 - self.0).min(HORIZON) };
     }
 }
 

@@ -14,7 +14,10 @@ use crate::windows::{Window, Windows};
 
 /// The invariants by name, with what each says.
 pub const INVARIANTS: &[(&str, &str)] = &[
-    ("one-active", "No two instances of a sensor are inside an unfrozen poll, or pass an effect, at once in true time."),
+    (
+        "one-active",
+        "No two instances of a sensor are inside an unfrozen poll, or pass an effect, at once in true time.",
+    ),
     ("acts-under-lease", "Nothing acts without a lease, counted from the sending of an acknowledged heartbeat."),
     ("fence-order", "The fences under which a sensor acts never fall, and no fence is given to two containers."),
     ("terms-rise", "Terms never fall, and no container follows two leaders of one."),
@@ -23,7 +26,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("hard-rules", "Every grant obeys the hard rules: offered there, not paused, labels, not drained."),
     ("no-needless-move", "A container to which nothing happened loses nothing."),
     ("late-freeze-recorded", "An instance that nobody could freeze in time is recorded as a possible overlap."),
-    ("nothing-left-behind", "A second after a container died, nothing that it ran is left, unless its guardian is stopped."),
+    (
+        "nothing-left-behind",
+        "A second after a container died, nothing that it ran is left, unless its guardian is stopped.",
+    ),
     ("history", "Each leader's history is consistent: the auditor finds nothing."),
     ("liveness", "After everything has healed every sensor is active exactly once, and all items arrive."),
 ];
@@ -85,6 +91,8 @@ pub(crate) struct Checker {
     /// Leaders that believe they lead.
     believes: BTreeMap<usize, Term>,
     pub(crate) hidden_until: Nanos,
+    /// The same for nodes alone: until then a lease may look longer there than it is.
+    pub(crate) hidden_node_until: Nanos,
     pub(crate) paused: BTreeSet<usize>,
     pub(crate) drained: BTreeSet<usize>,
     /// The newest word each node gave on each sensor.
@@ -119,6 +127,7 @@ impl Checker {
             excused: BTreeMap::new(),
             believes: BTreeMap::new(),
             hidden_until: 0,
+            hidden_node_until: 0,
             paused: BTreeSet::new(),
             drained: BTreeSet::new(),
             words: BTreeMap::new(),

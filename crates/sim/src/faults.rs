@@ -62,9 +62,9 @@ impl World {
 
     fn holder(&self, sensor: usize) -> Option<usize> {
         let reference = st2sa_core::names::SensorRef::new(&self.run.setup.sensors[sensor].name);
-        self.nodes.iter().position(|node| {
-            node.session.as_ref().is_some_and(|session| session.active(&reference).is_some())
-        })
+        self.nodes
+            .iter()
+            .position(|node| node.session.as_ref().is_some_and(|session| session.active(&reference).is_some()))
     }
 
     fn pairs(&self, from: End, to: End) -> Vec<(End, End)> {
@@ -296,6 +296,7 @@ impl World {
             Who::Machine(node) => {
                 self.nodes[node].clock.hide(span);
                 self.checker.hidden_until = self.checker.hidden_until.max(self.now + lease);
+                self.checker.hidden_node_until = self.checker.hidden_node_until.max(self.now + lease);
                 self.container(node, session::Event::Wake);
                 self.guardian(node, guardian::Event::Wake);
             }
@@ -318,6 +319,8 @@ impl World {
         let older = older.unwrap_or_else(|| Store::new(self.run.setup.timing.leader_ttl, self.run.setup.engine_rate));
         self.store = older;
         self.checker.forgot = true;
+        self.checker.paused.clear();
+        self.checker.drained.clear();
         self.enter(Window::DataLost);
         self.leader_changed();
     }

@@ -162,7 +162,11 @@ pub const ALL: &[Scenario] = &[
         windows: &[Window::UnboundActs],
         share: 1,
         script: |s| {
-            s.setup.machines.push(MachineSetup { name: "container-4".to_owned(), starts: false, ..s.setup.machines[0].clone() });
+            s.setup.machines.push(MachineSetup {
+                name: "container-4".to_owned(),
+                starts: false,
+                ..s.setup.machines[0].clone()
+            });
             s.at(3_000, Fault::Start(3));
             s.then_move(1_500, 3);
             s.then_cut(600, End::Leader, End::Engine, 6_000);
@@ -436,7 +440,11 @@ pub const ALL: &[Scenario] = &[
         share: 1,
         script: |s| {
             s.setup.forgetful = true;
-            s.setup.machines.push(MachineSetup { name: "container-4".to_owned(), starts: false, ..s.setup.machines[0].clone() });
+            s.setup.machines.push(MachineSetup {
+                name: "container-4".to_owned(),
+                starts: false,
+                ..s.setup.machines[0].clone()
+            });
             s.at(3_600, Fault::Start(3));
             s.then_move(600, 3);
             s.then_cut(350, End::Machine(3), End::Followers, 8_000);
@@ -461,9 +469,19 @@ pub const ALL: &[Scenario] = &[
                     s.then_cut(0, End::Arbitrator(index), End::Machine(node), 9_000);
                 }
             }
-            s.faults.retain(|(_, fault)| !matches!(fault, Fault::Cut(End::Arbitrator(_), End::Machine(1), _) | Fault::Cut(End::Machine(1), End::Arbitrator(_), _)));
+            s.faults.retain(|(_, fault)| {
+                !matches!(
+                    fault,
+                    Fault::Cut(End::Arbitrator(_), End::Machine(1), _)
+                        | Fault::Cut(End::Machine(1), End::Arbitrator(_), _)
+                )
+            });
             s.then_move(0, 1);
-            s.faults.iter_mut().for_each(|(at, fault)| if matches!(fault, Fault::Operator(_)) { *at = 3 * SECOND });
+            s.faults.iter_mut().for_each(|(at, fault)| {
+                if matches!(fault, Fault::Operator(_)) {
+                    *at = 3 * SECOND
+                }
+            });
         },
     },
     Scenario {
@@ -520,7 +538,11 @@ pub const ALL: &[Scenario] = &[
                 s.then_cut(0, End::Machine(1), End::Arbitrator(index), 9_000);
             }
             s.then_move(0, 0);
-            s.faults.iter_mut().for_each(|(at, fault)| if matches!(fault, Fault::Operator(_)) { *at = 3 * SECOND });
+            s.faults.iter_mut().for_each(|(at, fault)| {
+                if matches!(fault, Fault::Operator(_)) {
+                    *at = 3 * SECOND
+                }
+            });
         },
     },
     Scenario {
@@ -630,7 +652,11 @@ pub const ALL: &[Scenario] = &[
         windows: &[Window::AppliedWithoutAnswer],
         share: 1,
         script: |s| {
-            s.setup.machines.push(MachineSetup { name: "container-4".to_owned(), starts: false, ..s.setup.machines[0].clone() });
+            s.setup.machines.push(MachineSetup {
+                name: "container-4".to_owned(),
+                starts: false,
+                ..s.setup.machines[0].clone()
+            });
             s.setup.sensors[0].effects = Effects::Direct;
             s.setup.sensors[0].poll = (MILLI, 100 * MILLI);
             let late = s.span(6_000);
@@ -693,4 +719,3 @@ fn term_again(s: &mut Script<'_>, elections: u64) {
     s.then(0, Fault::Crash(Who::Arbitrator(0), Some(7 * SECOND)));
     s.then(0, Fault::Crash(Who::Arbitrator(1), Some(7 * SECOND)));
 }
-

@@ -51,7 +51,8 @@ impl World {
         let twice = term == lease.term && lease.leader.as_ref().is_some_and(|known| *known != leader);
         if term < lease.term || twice {
             let name = &self.nodes[node].name;
-            let what = format!("{name} bound itself to {leader:?} in term {term} after {:?} in {}", lease.leader, lease.term);
+            let what =
+                format!("{name} bound itself to {leader:?} in term {term} after {:?} in {}", lease.leader, lease.term);
             self.checker.fail(self.now, "terms-rise", what);
         }
         let end = now + ttl;
@@ -59,7 +60,8 @@ impl World {
             self.enter(Window::LeaseLongerThanTtl);
         }
         let check = lease.check + 1;
-        self.checker.leases[node] = Lease { line: Some(line), ttl, end: lease.end.min(end), check, term, leader: Some(leader) };
+        self.checker.leases[node] =
+            Lease { line: Some(line), ttl, end: lease.end.min(end), check, term, leader: Some(leader) };
         self.watch_lease(node);
     }
 
@@ -114,7 +116,8 @@ impl World {
             self.watch_lease(node);
             return;
         }
-        let runs_on = here.sensors.values().find(|sensor| sensor.doing.acts() && world::is_running(sensor, here, self.now));
+        let runs_on =
+            here.sensors.values().find(|sensor| sensor.doing.acts() && world::is_running(sensor, here, self.now));
         let Some(sensor) = runs_on else { return };
         let number = sensor.sensor;
         if self.nobody_to_freeze(node) {
@@ -162,9 +165,8 @@ impl World {
     }
 
     fn judge(&mut self, sensor: usize, one: Actor, two: Actor) {
-        let excused = self.now < self.checker.hidden_until
-            || self.nobody_to_freeze(one.0)
-            || self.nobody_to_freeze(two.0);
+        let excused =
+            self.now < self.checker.hidden_until || self.nobody_to_freeze(one.0) || self.nobody_to_freeze(two.0);
         if excused {
             self.enter(Window::FrozenLate);
             return;
@@ -223,9 +225,10 @@ impl World {
                 bad = Some((sensor.sensor, fence, given_to));
             }
         }
-        if let Some((sensor, fence, given_to)) = bad {
+        if let Some((sensor, fence, given_to)) = bad.filter(|_| self.now >= self.checker.hidden_node_until) {
             let (name, other) = (&self.nodes[node].name, &self.nodes[given_to].name);
-            let what = format!("{} is thawed at {name} after {fence} gave it to {other}", self.checker.sensor_name(sensor));
+            let what =
+                format!("{} is thawed at {name} after {fence} gave it to {other}", self.checker.sensor_name(sensor));
             self.checker.fail(self.now, "given-away-stays", what);
         }
     }

@@ -90,7 +90,8 @@ fn run(simulate: &Simulate) -> anyhow::Result<bool> {
             Ok(true)
         }
         (Some(name), Some(seed)) => {
-            let scenario = hazards::named(name).with_context(|| format!("no scenario `{name}`: see --scenario list"))?;
+            let scenario =
+                hazards::named(name).with_context(|| format!("no scenario `{name}`: see --scenario list"))?;
             Ok(play(&scenario.run(seed), simulate.keep.as_deref()))
         }
         (Some(name), None) => run_scenarios(name),
@@ -169,8 +170,7 @@ fn run_scenarios(name: &str) -> anyhow::Result<bool> {
     let mut good = true;
     for scenario in chosen {
         let summary = runner::seeds(0, hazards::VARIATIONS, 3, &|seed| scenario.run(seed));
-        let missed: Vec<_> =
-            scenario.windows.iter().filter(|window| !summary.windows.contains_key(window)).collect();
+        let missed: Vec<_> = scenario.windows.iter().filter(|window| !summary.windows.contains_key(window)).collect();
         let verdict = if summary.failures.is_empty() && missed.is_empty() { "held" } else { "FAILED" };
         println!("{:<28} {verdict} in {} variations", scenario.name, summary.runs);
         for (seed, violation) in &summary.failures {
@@ -205,7 +205,8 @@ fn run_broken(simulate: &Simulate, broken: &str) -> anyhow::Result<bool> {
         bail!("no guard `{broken}`: see --broken list");
     }
     let scenario = simulate.scenario.as_deref();
-    let scenario = scenario.map(|name| hazards::named(name).with_context(|| format!("no scenario `{name}`"))).transpose()?;
+    let scenario =
+        scenario.map(|name| hazards::named(name).with_context(|| format!("no scenario `{name}`"))).transpose()?;
     let make = |seed| scenario.map_or_else(|| random::run(seed), |scenario| scenario.run(seed));
     if let (Some(seed), [guard]) = (simulate.seed, chosen.as_slice()) {
         st2sa_core::guard::break_one(Some(**guard));
@@ -272,7 +273,9 @@ fn tables() -> String {
     for guard in Guard::ALL {
         row(&[guard.name(), &guard.rule().to_string(), guard.purpose().trim()]);
     }
-    text.push_str("\n## Invariants\n\nChecked after every step, from true time.\n\n| invariant | what holds |\n|---|---|\n");
+    text.push_str(
+        "\n## Invariants\n\nChecked after every step, from true time.\n\n| invariant | what holds |\n|---|---|\n",
+    );
     for (name, what) in INVARIANTS {
         text.push_str(&format!("| {name} | {what} |\n"));
     }
@@ -303,4 +306,3 @@ fn seconds(nanos: u128) -> f64 {
 fn to_float(value: u128) -> f64 {
     value as f64
 }
-

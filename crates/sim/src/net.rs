@@ -144,11 +144,12 @@ impl World {
         for line in 0..self.streams.len() {
             let stream = &self.streams[line];
             let (up, ours) = match of {
-                End::Machine(node) => (true, stream.node == node && stream.node_epoch == self.nodes[node].container.epoch),
+                End::Machine(node) => {
+                    (true, stream.node == node && stream.node_epoch == self.nodes[node].container.epoch)
+                }
                 End::Arbitrator(index) => (
                     false,
-                    stream.arbitrator == index
-                        && stream.arbitrator_epoch == self.arbitrators[index].process.epoch,
+                    stream.arbitrator == index && stream.arbitrator_epoch == self.arbitrators[index].process.epoch,
                 ),
                 End::Engine | End::Leader | End::Followers | End::Holder(_) => (true, false),
             };

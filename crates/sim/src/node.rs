@@ -230,7 +230,8 @@ impl World {
             if self.now < node.container.paused_until {
                 self.enter(Window::GuardianFrozeAlone);
             }
-            let mid_poll = self.nodes[index].sensors.values().any(|sensor| sensor.alive && sensor.doing == Doing::Polling);
+            let mid_poll =
+                self.nodes[index].sensors.values().any(|sensor| sensor.alive && sensor.doing == Doing::Polling);
             if mid_poll {
                 self.enter(Window::FrozenInPoll);
             }

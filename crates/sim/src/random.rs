@@ -32,11 +32,8 @@ pub fn timing() -> Timing {
 pub fn run(seed: u64) -> Run {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut setup = setup(seed, &mut rng);
-    let faults = if rng.random_ratio(1, 2) {
-        crate::hazards::jittered(&mut setup, &mut rng)
-    } else {
-        mix(&setup, &mut rng)
-    };
+    let faults =
+        if rng.random_ratio(1, 2) { crate::hazards::jittered(&mut setup, &mut rng) } else { mix(&setup, &mut rng) };
     let mut faults = faults;
     faults.sort_by_key(|(at, _)| *at);
     Run { setup, faults }
@@ -163,7 +160,11 @@ fn fault(kind: u32, setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<Fault> {
             Fault::Cut(End::Engine, there, span)
         }],
         14 => vec![Fault::Break(node)],
-        15 => vec![Fault::Slow(if rng.random_bool(0.5) { here } else { there }, if rng.random_bool(0.5) { there } else { here }, span)],
+        15 => vec![Fault::Slow(
+            if rng.random_bool(0.5) { here } else { there },
+            if rng.random_bool(0.5) { there } else { here },
+            span,
+        )],
         16 => vec![match rng.random_range(0..4) {
             0 => Fault::Stall(span),
             1 => Fault::Outage(span),

@@ -261,7 +261,9 @@ fn action(setup: &mut Setup, words: &[&str]) -> Result<Command> {
         // What operators name goes to the leader as it is: its answer is part of the story.
         ["drain", name] => Command::Ask(Verb::Drain(ContainerName::new(name))),
         ["undrain", name] => Command::Ask(Verb::Undrain(ContainerName::new(name))),
-        ["move", sensor, name] => Command::Ask(Verb::Move { sensor: SensorRef::new(sensor), to: ContainerName::new(name) }),
+        ["move", sensor, name] => {
+            Command::Ask(Verb::Move { sensor: SensorRef::new(sensor), to: ContainerName::new(name) })
+        }
         ["pause-sensor", sensor] => Command::Ask(Verb::Pause(SensorRef::new(sensor))),
         ["resume-sensor", sensor] => Command::Ask(Verb::Resume(SensorRef::new(sensor))),
         ["resign"] => Command::Ask(Verb::Resign),
@@ -418,7 +420,9 @@ fn time(text: &str) -> Result<Nanos> {
     let units = [("ms", MILLI), ("min", 60 * SECOND), ("s", SECOND)];
     let split = units.iter().find_map(|(unit, worth)| Some((text.strip_suffix(unit)?, worth)));
     let value = split.and_then(|(number, worth)| number.parse::<u64>().ok()?.checked_mul(*worth));
-    value.filter(|value| *value < NEVER).with_context(|| format!("`{text}` is no time; times are like 400ms, 5s, 10min"))
+    value
+        .filter(|value| *value < NEVER)
+        .with_context(|| format!("`{text}` is no time; times are like 400ms, 5s, 10min"))
 }
 
 fn count(text: &str) -> Result<u64> {

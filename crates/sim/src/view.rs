@@ -179,7 +179,8 @@ impl World {
             let view = sensors.iter().find(|view| view.sensor == *sensor);
             let now = view.and_then(|view| view.active.as_ref()).map(|active| active.container.to_string());
             let planned = placement.target.as_ref().map(ToString::to_string);
-            let planned = planned.map(|planned| if now.as_ref() == Some(&planned) { "same".to_owned() } else { planned });
+            let planned =
+                planned.map(|planned| if now.as_ref() == Some(&planned) { "same".to_owned() } else { planned });
             vec![sensor.to_string(), or_nothing(now), or_nothing(planned), placement.rule.to_string()]
         });
         table(&["SENSOR", "NOW", "PLANNED", "WHY"], &rows.collect::<Vec<_>>())

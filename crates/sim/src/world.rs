@@ -276,7 +276,11 @@ impl World {
         }
         if let Some(violation) = &self.checker.violation {
             self.trace.line(self.now, "checker", &violation.to_string());
-            for node in self.arbitrators.iter().filter(|node| self.trace.on() && node.core.leads(node.clock.read(self.now)).is_some()) {
+            for node in self
+                .arbitrators
+                .iter()
+                .filter(|node| self.trace.on() && node.core.leads(node.clock.read(self.now)).is_some())
+            {
                 self.trace.line(self.now, node.id.as_str(), &format!("{:#?}", node.core));
             }
         }

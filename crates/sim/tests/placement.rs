@@ -45,9 +45,7 @@ fn random_problems_keep_the_hard_rules_and_rest() {
         assert_eq!(plan(&problem.clone()), planned, "same input, same plan");
         paced += u64::from(plans_to_rest(&problem, planned).1 > 1);
     });
-    println!(
-        "{PROBLEMS} problems: hard rules kept; {paced} needed further plans because of the draw limit"
-    );
+    println!("{PROBLEMS} problems: hard rules kept; {paced} needed further plans because of the draw limit");
 }
 
 #[test]
@@ -96,10 +94,7 @@ fn moves_are_within_five_per_cent_of_the_fewest() {
             possible.count(&verdict);
         }
     });
-    println!(
-        "{} problems judged, {refused} with choices that are not about moves",
-        all.problems
-    );
+    println!("{} problems judged, {refused} with choices that are not about moves", all.problems);
     println!("goal can be had: {possible:?}");
     println!("all:             {all:?}");
     assert_eq!(all.above_lowest, 0, "the lowest level was not reached");
@@ -134,12 +129,7 @@ fn larger_problems_with_a_known_even_arrangement_reach_the_goal() {
 #[test]
 #[ignore = "measures time"]
 fn speed() {
-    for (sensors, containers, rounds) in [
-        (20, 5, 20_000),
-        (20, 3, 20_000),
-        (500, 10, 200),
-        (5_000, 50, 10),
-    ] {
+    for (sensors, containers, rounds) in [(20, 5, 20_000), (20, 3, 20_000), (500, 10, 200), (5_000, 50, 10)] {
         let problem = joining(sensors, containers);
         let mut fresh = problem.clone();
         for need in fresh.sensors.values_mut() {
@@ -156,13 +146,8 @@ fn speed() {
             println!("{sensors} x {containers} {what}: {each:?}, {moves} changes");
         }
     }
-    for (sensors, containers, count) in [
-        (8, 4, 5_000),
-        (20, 5, 5_000),
-        (40, 8, 2_000),
-        (500, 10, 200),
-        (5_000, 50, 20),
-    ] {
+    for (sensors, containers, count) in [(8, 4, 5_000), (20, 5, 5_000), (40, 8, 2_000), (500, 10, 200), (5_000, 50, 20)]
+    {
         let mut times = Vec::new();
         for_each_seed(count, |_, rng| {
             let problem = anything(rng, sensors, containers);
@@ -204,13 +189,7 @@ impl Tally {
 
 impl std::fmt::Debug for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            problems,
-            moves,
-            fewest,
-            fewest_as_good,
-            above_lowest,
-        } = self;
+        let Self { problems, moves, fewest, fewest_as_good, above_lowest } = self;
         let percent = |of: u64| thousandths(moves * 100_000 / of.max(1));
         write!(
             f,
@@ -223,11 +202,7 @@ impl std::fmt::Debug for Tally {
 }
 
 fn any_size(seed: u64, rng: &mut ChaCha8Rng) -> Problem {
-    if seed < SMALL {
-        anything(rng, 8, 4)
-    } else {
-        anything(rng, 40, 8)
-    }
+    if seed < SMALL { anything(rng, 8, 4) } else { anything(rng, 40, 8) }
 }
 
 /// Runs `check` with the generator of each seed, and prints the seed with which it fails.
@@ -267,11 +242,7 @@ fn plans_to_rest(problem: &Problem, first: Plan) -> (Problem, usize) {
 /// How many sensors `planned` puts elsewhere than they are.
 fn changes(problem: &Problem, planned: &Plan) -> usize {
     let targets = planned.placements.iter();
-    targets
-        .filter(|(name, at)| {
-            !problem.sensors[*name].paused && at.target != problem.sensors[*name].holder
-        })
-        .count()
+    targets.filter(|(name, at)| !problem.sensors[*name].paused && at.target != problem.sensors[*name].holder).count()
 }
 
 /// The heaviest load by the mean, over the containers that do not drain, in thousandths, rounded up.
@@ -279,8 +250,7 @@ fn ratio(problem: &Problem, planned: &Plan) -> u64 {
     let loads = loads(problem, planned);
     let open = || {
         let all = loads.iter();
-        all.filter(|(name, _)| !problem.containers[*name].draining)
-            .map(|(_, &load)| load)
+        all.filter(|(name, _)| !problem.containers[*name].draining).map(|(_, &load)| load)
     };
     let count: u64 = open().map(|_| 1).sum();
     let total: u64 = open().sum();

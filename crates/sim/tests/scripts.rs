@@ -34,8 +34,14 @@ fn wrong_words_are_refused_with_those_that_are_allowed() {
         ("run", "allowed is `run TIME`: `run` does not take these words"),
         ("run 5", "allowed is `run TIME`: `5` is no time; times are like 400ms, 5s, 10min"),
         ("join", "allowed is `join CONTAINER`: `join` does not take these words"),
-        ("leave box-9", "allowed is `leave CONTAINER [back TIME]`: there is no container `box-9`; there are container-1, container-2"),
-        ("fail a.B dies 1s", "allowed is `fail SENSOR [on CONTAINER] (raises | hangs | dies) TIME`: there is no sensor `a.B`; there are files.Watcher1"),
+        (
+            "leave box-9",
+            "allowed is `leave CONTAINER [back TIME]`: there is no container `box-9`; there are container-1, container-2",
+        ),
+        (
+            "fail a.B dies 1s",
+            "allowed is `fail SENSOR [on CONTAINER] (raises | hangs | dies) TIME`: there is no sensor `a.B`; there are files.Watcher1",
+        ),
         ("cut container-1 5s back 2s", "allowed is `cut CONTAINER TIME`: nothing comes back here"),
         ("cluster containers=1", "there is a `cluster` already"),
         ("sensor files.Other", "`sensor` comes before `start`"),

@@ -117,7 +117,14 @@ impl Arbiter {
     }
 
     /// The word (rule 6): it frees the sensor if it names the newest fence given there.
-    pub(super) fn on_stopped(&mut self, now: Time, stream: StreamId, sensor: &SensorRef, fence: Fence, cause: StopCause) {
+    pub(super) fn on_stopped(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        sensor: &SensorRef,
+        fence: Fence,
+        cause: StopCause,
+    ) {
         let Some(leadership) = self.leader() else { return };
         let Some(name) = leadership.bound_on(stream) else { return };
         let Holder::Held(held) = &leadership.sensor(sensor).holder else { return };
@@ -412,7 +419,8 @@ impl Leadership {
         for (name, member) in self.register.iter().filter(|(_, member)| member.reachable()) {
             let Some(offer) = member.offers.get(sensor) else { continue };
             // Running sensors move to newer code only when it has stood for a while.
-            let counts = |(_, since): &(Digest, Time)| holder.as_ref() != Some(name) || now >= *since + timing.code_settle;
+            let counts =
+                |(_, since): &(Digest, Time)| holder.as_ref() != Some(name) || now >= *since + timing.code_settle;
             let stale_code = newest.is_some_and(|newest| newest.0 != offer.digest && counts(newest));
             let failed_there = state.is_some_and(|state| state.failed_at(name, now, timing.failure_memory));
             offers.insert(name.clone(), Standing { stale_code, failed_there });

@@ -60,9 +60,7 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return };
         match report {
             Report::Failing { sensor, fence } => {
-                let current = |holder: &Holder| {
-                    matches!(holder, Holder::Held(held) if held.by == *name && held.fence == *fence && held.revoked.is_none())
-                };
+                let current = |holder: &Holder| matches!(holder, Holder::Held(held) if held.by == *name && held.fence == *fence && held.revoked.is_none());
                 if current(&leadership.sensor(sensor).holder) {
                     self.on_failure(now, name, sensor);
                 }

@@ -8,7 +8,9 @@ use super::{Arbiter, Command, Config, Role};
 use crate::engine::{Electors, Intent, Key, LeaderSeen, Reply, Request, Snapshot, Token, Transaction, Value, Write};
 use crate::guard;
 use crate::message::{Hello, ToContainer, ToPeer};
-use crate::names::{ArbitratorId, ContainerName, Digest, EntryId, Fence, RequestId, SensorRef, SessionId, StreamId, Term};
+use crate::names::{
+    ArbitratorId, ContainerName, Digest, EntryId, Fence, RequestId, SensorRef, SessionId, StreamId, Term,
+};
 use crate::time::{Span, Time};
 
 /// An arbitrator that does not lead.

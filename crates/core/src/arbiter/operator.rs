@@ -54,9 +54,7 @@ pub enum Answer {
 impl Arbiter {
     pub(super) fn on_operator(&mut self, now: Time, request: u64, who: &str, verb: Verb) {
         let answer = match &mut self.role {
-            Role::Follower(_) => {
-                Some(Answer::NotLeader(self.seen.as_ref().map(|seen| seen.arbitrator.clone())))
-            }
+            Role::Follower(_) => Some(Answer::NotLeader(self.seen.as_ref().map(|seen| seen.arbitrator.clone()))),
             Role::Leader(_) => self.decide(now, request, who, verb),
         };
         if let Some(answer) = answer {

@@ -71,9 +71,7 @@ impl Arbiter {
         let seen = &leadership.peers_seen;
         let since = leadership.elected_at;
         let before = electors.members.len();
-        electors.members.retain(|member| {
-            *member == me || now < seen.get(member).copied().unwrap_or(since) + silence
-        });
+        electors.members.retain(|member| *member == me || now < seen.get(member).copied().unwrap_or(since) + silence);
         if electors.members.len() < before {
             self.write_electors(electors);
         }

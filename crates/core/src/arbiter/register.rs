@@ -146,9 +146,10 @@ impl Arbiter {
 
     fn join(&mut self, stream: StreamId, hello: Hello) {
         let Some(leadership) = self.leader() else { return };
-        let under_way = leadership.pending.values().any(
-            |pending| matches!(pending, Pending::Join { hello: other, .. } if other.name == hello.name),
-        );
+        let under_way = leadership
+            .pending
+            .values()
+            .any(|pending| matches!(pending, Pending::Join { hello: other, .. } if other.name == hello.name));
         if under_way {
             return;
         }
@@ -211,9 +212,10 @@ impl Arbiter {
         let session = SessionId(leadership.sessions);
         let (term, token) = (leadership.term, leadership.token.clone());
         leadership.streams.insert(stream, (hello.name.clone(), session));
-        let welcome =
-            ToContainer::Welcome { term, leadership: token, session, registration, session_ttl, heartbeat };
-        if guard!(BindingRegisters, false, else true) && let Some(member) = leadership.register.get_mut(&hello.name) {
+        let welcome = ToContainer::Welcome { term, leadership: token, session, registration, session_ttl, heartbeat };
+        if guard!(BindingRegisters, false, else true)
+            && let Some(member) = leadership.register.get_mut(&hello.name)
+        {
             member.bound = true;
             member.live = Some((stream, session));
             leadership.dirty = true;
@@ -446,7 +448,8 @@ impl Arbiter {
         if leadership.reread_at.is_none_or(|at| now < at) {
             return;
         }
-        leadership.reread_at = leadership.pending.values().any(|pending| *pending == Pending::Read).then_some(now + pause);
+        leadership.reread_at =
+            leadership.pending.values().any(|pending| *pending == Pending::Read).then_some(now + pause);
         if leadership.reread_at.is_none() {
             let request = self.ask(Request::ReadAll);
             if let Some(leadership) = self.leader() {

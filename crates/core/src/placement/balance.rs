@@ -71,9 +71,5 @@ fn spread<'m>(start: &Board<'m>, level: u64) -> Option<Board<'m>> {
 /// An arrangement that keeps `level` with fewer moves than `board`, if there is one.
 fn thrifty<'m>(start: &Board<'m>, board: Board<'m>, level: u64) -> Board<'m> {
     let mut search = Search::new(start.with_level(level), LOOKS);
-    if board.moves > 0 && search.fewest(0, board.moves - 1) {
-        search.board
-    } else {
-        board
-    }
+    if board.moves > 0 && search.fewest(0, board.moves - 1) { search.board } else { board }
 }

@@ -60,8 +60,7 @@ impl<'m> Board<'m> {
             let here = model.flaw(index, at);
             let loose = state.loose[index];
             let flaw = if loose { here } else { 0 };
-            let may_leave =
-                loose || sensor.need.may_move && !state.pinned[index] && here & FAILED == 0;
+            let may_leave = loose || sensor.need.may_move && !state.pinned[index] && here & FAILED == 0;
             let mut others = model.flaws(index).iter().enumerate();
             if may_leave && others.any(|(other, &other_flaw)| other != at && other_flaw == flaw) {
                 // One that an earlier pass moved may go home again, but not to stale code.
@@ -71,15 +70,7 @@ impl<'m> Board<'m> {
                     origin => origin.filter(|&origin| origin == at),
                 };
                 let weight = sensor.weight;
-                pieces.push(Piece {
-                    sensor: index,
-                    weight,
-                    home,
-                    volunteers: !loose,
-                    flaw,
-                    class: 0,
-                    at,
-                });
+                pieces.push(Piece { sensor: index, weight, home, volunteers: !loose, flaw, class: 0, at });
             } else {
                 settled[at].0 += 1;
                 settled[at].1 += sensor.weight;
@@ -88,12 +79,7 @@ impl<'m> Board<'m> {
         // Of equal ones, those that have to be placed anyway come first: moving them costs nothing.
         let key = |piece: &Piece| {
             let cost = (piece.home.is_some(), piece.volunteers);
-            (
-                Reverse(piece.weight),
-                cost,
-                piece.flaw,
-                model.flaws(piece.sensor),
-            )
+            (Reverse(piece.weight), cost, piece.flaw, model.flaws(piece.sensor))
         };
         pieces.sort_by(|one, two| key(one).cmp(&key(two)).then(one.sensor.cmp(&two.sensor)));
         for index in 1..pieces.len() {
@@ -109,13 +95,7 @@ impl<'m> Board<'m> {
             .containers
             .iter()
             .zip(&load)
-            .map(|(here, &load)| {
-                if here.draining {
-                    u64::MAX
-                } else {
-                    here.capacity.max(load)
-                }
-            })
+            .map(|(here, &load)| if here.draining { u64::MAX } else { here.capacity.max(load) })
             .collect();
         let floor = settled
             .iter()
@@ -169,9 +149,7 @@ impl<'m> Board<'m> {
 
     /// Adds up the excess anew.
     fn measure(&mut self) {
-        self.excess = (0..self.load.len())
-            .map(|container| self.excess(container))
-            .sum();
+        self.excess = (0..self.load.len()).map(|container| self.excess(container)).sum();
     }
 
     /// The lowest level, but not below `least`, that all containers keep.
@@ -227,11 +205,7 @@ impl<'m> Board<'m> {
     /// The lowest level, but not below `goal`, at which `group` has room for what it carries.
     fn even_level(&self, group: &[usize], goal: u64) -> u64 {
         let carried: u64 = group.iter().map(|&container| self.load[container]).sum();
-        let highest = group
-            .iter()
-            .map(|&container| self.load[container])
-            .max()
-            .unwrap_or(goal);
+        let highest = group.iter().map(|&container| self.load[container]).max().unwrap_or(goal);
         let mut level = goal;
         while level < highest {
             let mut room = 0_u64;
@@ -254,9 +228,7 @@ impl<'m> Board<'m> {
 
     /// How much more `container` can take within its capacity.
     pub(super) fn spare(&self, container: usize) -> u64 {
-        self.model.containers[container]
-            .capacity
-            .saturating_sub(self.load[container])
+        self.model.containers[container].capacity.saturating_sub(self.load[container])
     }
 
     /// How many sensors `container` carries.
@@ -286,9 +258,7 @@ impl<'m> Board<'m> {
 
     /// Whether `piece` may be moved to `target`, whatever the loads.
     pub(super) fn may_go(&self, piece: usize, target: usize) -> bool {
-        let Piece {
-            home, volunteers, ..
-        } = self.pieces[piece];
+        let Piece { home, volunteers, .. } = self.pieces[piece];
         let counts = volunteers && home != Some(target);
         let overfull = self.hard[target] > self.model.containers[target].capacity;
         self.pieces[piece].at != target
@@ -304,13 +274,7 @@ impl<'m> Board<'m> {
 
     /// Moves `piece` to `target`; moving it back restores the board.
     pub(super) fn shift(&mut self, piece: usize, target: usize) {
-        let Piece {
-            at: from,
-            weight,
-            home,
-            volunteers,
-            ..
-        } = self.pieces[piece];
+        let Piece { at: from, weight, home, volunteers, .. } = self.pieces[piece];
         self.excess -= self.excess(from) + self.excess(target);
         self.load[from] -= weight;
         self.load[target] += weight;

@@ -21,9 +21,7 @@ pub(super) fn rendezvous(sensor: &str, container: &str) -> u64 {
 
 /// Continues FNV-1a from `hash` over `bytes`.
 fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    })
+    bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 /// `MurmurHash3`'s 64-bit finaliser: every input bit reaches every output bit.

@@ -71,12 +71,9 @@ impl<'a> Model<'a> {
         let mut flaws = Vec::with_capacity(problem.sensors.len() * containers.len());
         for (name, need) in problem.sensors.iter().filter(|(_, need)| !need.paused) {
             let fitting = (!need.require.is_empty()).then(|| {
-                &*required.entry(&need.require).or_insert_with(|| {
-                    rooms
-                        .iter()
-                        .map(|room| lacking(&need.require, room).is_none())
-                        .collect()
-                })
+                &*required
+                    .entry(&need.require)
+                    .or_insert_with(|| rooms.iter().map(|room| lacking(&need.require, room).is_none()).collect())
             });
             let row = flaws.len();
             flaws.resize(row + containers.len(), NEVER);
@@ -85,10 +82,7 @@ impl<'a> Model<'a> {
             for (offering, standing) in &need.offers {
                 failures += u32::from(standing.failed_there);
                 // Both sides are sorted by name.
-                while containers
-                    .get(index)
-                    .is_some_and(|here| here.name < offering)
-                {
+                while containers.get(index).is_some_and(|here| here.name < offering) {
                     index += 1;
                 }
                 let Some(here) = containers.get(index).filter(|here| here.name == offering) else {
@@ -114,31 +108,15 @@ impl<'a> Model<'a> {
                 source_at_fault: failures > 1,
                 taste: (!need.prefer.is_empty()).then(|| {
                     *taste_rows.entry(&need.prefer).or_insert_with(|| {
-                        tastes.push(
-                            rooms
-                                .iter()
-                                .map(|room| liking(&need.prefer, room))
-                                .collect(),
-                        );
+                        tastes.push(rooms.iter().map(|room| liking(&need.prefer, room)).collect());
                         tastes.len() - 1
                     })
                 }),
             });
         }
-        let open = containers
-            .iter()
-            .filter(|here| !here.draining)
-            .map(|_| 1)
-            .sum();
+        let open = containers.iter().filter(|here| !here.draining).map(|_| 1).sum();
         let count: u64 = sensors.iter().map(|_| 1).sum();
-        Self {
-            draw_limit: count.div_ceil(u64::max(open, 1)),
-            sensors,
-            containers,
-            flaws,
-            open,
-            tastes,
-        }
+        Self { draw_limit: count.div_ceil(u64::max(open, 1)), sensors, containers, flaws, open, tastes }
     }
 
     /// How unfit each container is for `sensor`.
@@ -153,33 +131,23 @@ impl<'a> Model<'a> {
 
     /// How many of its preferred labels `sensor` finds on `container`.
     pub(super) fn taste(&self, sensor: usize, container: usize) -> u32 {
-        self.sensors[sensor]
-            .taste
-            .map_or(0, |row| self.tastes[row][container])
+        self.sensors[sensor].taste.map_or(0, |row| self.tastes[row][container])
     }
 
     /// Breaks a tie between containers for `sensor`: the highest wins.
     pub(super) fn tie(&self, sensor: usize, container: usize) -> u64 {
-        rendezvous(
-            self.sensors[sensor].name.as_str(),
-            self.containers[container].name.as_str(),
-        )
+        rendezvous(self.sensors[sensor].name.as_str(), self.containers[container].name.as_str())
     }
 }
 
 /// The first label of `require` that `room` has not.
 pub(super) fn lacking<'l>(require: &'l Labels, room: &Room) -> Option<(&'l String, &'l String)> {
-    require
-        .iter()
-        .find(|(key, value)| room.labels.get(*key) != Some(*value))
+    require.iter().find(|(key, value)| room.labels.get(*key) != Some(*value))
 }
 
 /// How many labels of `prefer` `room` has.
 fn liking(prefer: &Labels, room: &Room) -> u32 {
-    prefer
-        .iter()
-        .map(|(key, value)| u32::from(room.labels.get(key) == Some(value)))
-        .sum()
+    prefer.iter().map(|(key, value)| u32::from(room.labels.get(key) == Some(value))).sum()
 }
 
 /// Where the plan has got to.

@@ -15,33 +15,19 @@ pub(super) fn report(problem: &Problem, model: &Model<'_>, state: &State) -> Pla
                 target: Some(model.containers[at].name.clone()),
                 rule: rule(problem, model, state, &before, index, at),
             },
-            None => Placement {
-                target: None,
-                rule: nowhere(problem, model, state, sensor.need),
-            },
+            None => Placement { target: None, rule: nowhere(problem, model, state, sensor.need) },
         };
         (sensor.name.clone(), placement)
     });
     let mut placements: BTreeMap<_, _> = planned.collect();
     for (name, _) in problem.sensors.iter().filter(|(_, need)| need.paused) {
-        placements.insert(
-            name.clone(),
-            Placement {
-                target: None,
-                rule: Rule::Paused,
-            },
-        );
+        placements.insert(name.clone(), Placement { target: None, rule: Rule::Paused });
     }
     Plan { placements }
 }
 
 /// What stands against a sensor on `container`, which carries `beside` without it.
-pub(super) fn obstacle(
-    need: &SensorNeed,
-    container: &ContainerName,
-    room: &Room,
-    beside: u64,
-) -> Option<Reason> {
+pub(super) fn obstacle(need: &SensorNeed, container: &ContainerName, room: &Room, beside: u64) -> Option<Reason> {
     let Some(standing) = need.offers.get(container) else {
         return Some(Reason::NotOffered);
     };
@@ -49,10 +35,7 @@ pub(super) fn obstacle(
         return Some(Reason::Draining);
     }
     if let Some((key, value)) = lacking(&need.require, room) {
-        return Some(Reason::Label {
-            key: key.clone(),
-            value: value.clone(),
-        });
+        return Some(Reason::Label { key: key.clone(), value: value.clone() });
     }
     if standing.failed_there {
         return Some(Reason::FailedThere);
@@ -62,22 +45,11 @@ pub(super) fn obstacle(
     }
     let weight = weight(need);
     let capacity = room.capacity.map(u64::from)?;
-    (beside + weight > capacity).then_some(Reason::Full {
-        load: beside,
-        weight,
-        capacity,
-    })
+    (beside + weight > capacity).then_some(Reason::Full { load: beside, weight, capacity })
 }
 
 /// Why the sensor with this index is on `at`.
-fn rule(
-    problem: &Problem,
-    model: &Model<'_>,
-    state: &State,
-    before: &[u64],
-    index: usize,
-    at: usize,
-) -> Rule {
+fn rule(problem: &Problem, model: &Model<'_>, state: &State, before: &[u64], index: usize, at: usize) -> Rule {
     let sensor = &model.sensors[index];
     let here = &model.containers[at];
     let on = here.name.clone();
@@ -93,11 +65,7 @@ fn rule(
         } else if flaw & STALE != 0 {
             Rule::StaysStaleCode { on }
         } else if state.load[at] > here.capacity {
-            Rule::StaysFull {
-                on,
-                load: state.load[at],
-                capacity: here.capacity,
-            }
+            Rule::StaysFull { on, load: state.load[at], capacity: here.capacity }
         } else {
             Rule::Stays { on }
         };
@@ -121,18 +89,12 @@ fn rule(
         Some(Cause::Failed) => Rule::LeavesFailed { from, to: on },
         Some(Cause::StaleCode) => Rule::LeavesStaleCode { from, to: on },
         Some(Cause::MakesRoom) => Rule::MakesRoom { from, to: on },
-        Some(Cause::Full) => Rule::LeavesFull {
-            from,
-            to: on,
-            load: before[holder],
-            capacity: model.containers[holder].capacity,
-        },
-        Some(Cause::Balance | Cause::Wanted | Cause::Unplaced) | None => Rule::Balances {
-            from,
-            to: on,
-            from_load: before[holder],
-            to_load: before[at],
-        },
+        Some(Cause::Full) => {
+            Rule::LeavesFull { from, to: on, load: before[holder], capacity: model.containers[holder].capacity }
+        }
+        Some(Cause::Balance | Cause::Wanted | Cause::Unplaced) | None => {
+            Rule::Balances { from, to: on, from_load: before[holder], to_load: before[at] }
+        }
     }
 }
 
@@ -144,13 +106,7 @@ fn nowhere(problem: &Problem, model: &Model<'_>, state: &State, need: &SensorNee
         .zip(problem.containers.values())
         .zip(&state.load)
         .filter(|((here, _), _)| need.offers.contains_key(here.name))
-        .filter_map(|((here, room), &load)| {
-            Some((here.name.clone(), obstacle(need, here.name, room, load)?))
-        })
+        .filter_map(|((here, room), &load)| Some((here.name.clone(), obstacle(need, here.name, room, load)?)))
         .collect();
-    if reasons.is_empty() {
-        Rule::NobodyOffers
-    } else {
-        Rule::NobodyEligible { reasons }
-    }
+    if reasons.is_empty() { Rule::NobodyOffers } else { Rule::NobodyEligible { reasons } }
 }

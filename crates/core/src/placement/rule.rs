@@ -169,10 +169,7 @@ impl fmt::Display for Rule {
             }
             Self::Stays { on } => write!(f, "stays on {on}"),
             Self::StaysDraining { on } => {
-                write!(
-                    f,
-                    "stays on {on} although that drains: no other container can run it"
-                )
+                write!(f, "stays on {on} although that drains: no other container can run it")
             }
             Self::StaysFailing { on } => write!(
                 f,
@@ -182,17 +179,13 @@ impl fmt::Display for Rule {
                 f,
                 "stays on {on} although the code there is stale: nobody has room with newer code, or it may not be moved for that"
             ),
-            Self::StaysFull { on, load, capacity } => write!(
-                f,
-                "stays on {on} although that carries {load} of {capacity}: no other container can take it"
-            ),
+            Self::StaysFull { on, load, capacity } => {
+                write!(f, "stays on {on} although that carries {load} of {capacity}: no other container can take it")
+            }
             Self::Wanted { on } => write!(f, "runs on {on} because an operator wants it there"),
             Self::Placed { on, beside } => write!(f, "is placed on {on} beside a load of {beside}"),
             Self::LastResort { on, despite } => {
-                write!(
-                    f,
-                    "goes to {on} although that is not fit for it ({despite}): nothing better can run it"
-                )
+                write!(f, "goes to {on} although that is not fit for it ({despite}): nothing better can run it")
             }
             Self::LeavesDraining { from, to } => write!(f, "leaves {from}, which drains, for {to}"),
             Self::LeavesFailed { from, to } => {
@@ -204,29 +197,15 @@ impl fmt::Display for Rule {
             Self::LeavesLost { from, to } => {
                 write!(f, "leaves {from}, which can run it no longer, for {to}")
             }
-            Self::LeavesFull {
-                from,
-                to,
-                load,
-                capacity,
-            } => {
-                write!(
-                    f,
-                    "leaves {from}, which carried {load} of {capacity}, for {to}"
-                )
+            Self::LeavesFull { from, to, load, capacity } => {
+                write!(f, "leaves {from}, which carried {load} of {capacity}, for {to}")
             }
             Self::MakesRoom { from, to } => {
                 write!(f, "leaves {from} for {to} to make room for another sensor")
             }
-            Self::Balances {
-                from,
-                to,
-                from_load,
-                to_load,
-            } => write!(
-                f,
-                "moves from {from} (load {from_load}) to {to} (load {to_load}) to even out the load"
-            ),
+            Self::Balances { from, to, from_load, to_load } => {
+                write!(f, "moves from {from} (load {from_load}) to {to} (load {to_load}) to even out the load")
+            }
         }
     }
 }
@@ -237,11 +216,7 @@ impl fmt::Display for Reason {
             Self::NotOffered => write!(f, "does not offer it"),
             Self::Draining => write!(f, "is draining"),
             Self::Label { key, value } => write!(f, "lacks the label {key}={value}"),
-            Self::Full {
-                load,
-                weight,
-                capacity,
-            } => {
+            Self::Full { load, weight, capacity } => {
                 write!(f, "is full: {load} and its {weight} exceed {capacity}")
             }
             Self::FailedThere => write!(f, "it failed there"),

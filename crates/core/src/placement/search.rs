@@ -28,12 +28,7 @@ impl<'m> Search<'m> {
     pub(super) fn new(board: Board<'m>, looks: u64) -> Self {
         let moved = vec![false; board.pieces.len()];
         let last = vec![None; board.load.len()];
-        Self {
-            board,
-            looks,
-            moved,
-            last,
-        }
+        Self { board, looks, moved, last }
     }
 
     /// Takes the move that helps the fullest container most, again and again, until no container is above its limit.
@@ -129,14 +124,9 @@ impl<'m> Search<'m> {
             if !board.takes(target, board.pieces[piece].weight) || !board.may_go(piece, target) {
                 continue;
             }
-            let key = (
-                board.load[target],
-                Reverse(board.model.taste(sensor, target)),
-            );
+            let key = (board.load[target], Reverse(board.model.taste(sensor, target)));
             let better = best.is_none_or(|(best_key, best)| {
-                key < best_key
-                    || key == best_key
-                        && board.model.tie(sensor, target) > board.model.tie(sensor, best)
+                key < best_key || key == best_key && board.model.tie(sensor, target) > board.model.tie(sensor, best)
             });
             if better {
                 best = Some((key, target));
@@ -174,8 +164,7 @@ impl<'m> Search<'m> {
         for place in 0..self.board.on[container].len() {
             let piece = self.board.on[container][place];
             if chain.iter().any(|&(moved, _)| moved == piece)
-                || class.replace(self.board.pieces[piece].class)
-                    == Some(self.board.pieces[piece].class)
+                || class.replace(self.board.pieces[piece].class) == Some(self.board.pieces[piece].class)
             {
                 continue;
             }
@@ -219,15 +208,11 @@ impl<'m> Search<'m> {
         for place in 0..self.board.on[container].len() {
             let piece = self.board.on[container][place];
             let cost = self.board.leaving_costs(piece);
-            if !self.can_leave(piece, container)
-                || cost > moves
-                || self.has_twin_before(container, place)
-            {
+            if !self.can_leave(piece, container) || cost > moves || self.has_twin_before(container, place) {
                 continue;
             }
-            let mut targets: Vec<usize> = (0..self.board.load.len())
-                .filter(|&target| self.board.may_go(piece, target))
-                .collect();
+            let mut targets: Vec<usize> =
+                (0..self.board.load.len()).filter(|&target| self.board.may_go(piece, target)).collect();
             targets.sort_by_key(|&target| (self.board.load[target], target));
             for target in targets {
                 if self.looks == 0 {
@@ -255,11 +240,7 @@ impl<'m> Search<'m> {
         if excess == 0 {
             return Some(0);
         }
-        let leaving = || {
-            board.on[container]
-                .iter()
-                .filter(|&&piece| self.can_leave(piece, container))
-        };
+        let leaving = || board.on[container].iter().filter(|&&piece| self.can_leave(piece, container));
         let mut able = 0;
         let mut free = 0_u64;
         for &piece in leaving() {
@@ -270,8 +251,8 @@ impl<'m> Search<'m> {
             }
         }
         // All but one may leave instead, for one alone is above no limit.
-        let all_but_one = (able + 1 >= board.count(container))
-            .then(|| leaving().map(|_| 1).sum::<u64>().saturating_sub(free + 1));
+        let all_but_one =
+            (able + 1 >= board.count(container)).then(|| leaving().map(|_| 1).sum::<u64>().saturating_sub(free + 1));
         let mut moves = 0;
         for &piece in leaving() {
             if excess == 0 {
@@ -282,11 +263,7 @@ impl<'m> Search<'m> {
                 excess = excess.saturating_sub(board.pieces[piece].weight);
             }
         }
-        if excess > 0 {
-            all_but_one
-        } else {
-            Some(all_but_one.map_or(moves, |all| all.min(moves)))
-        }
+        if excess > 0 { all_but_one } else { Some(all_but_one.map_or(moves, |all| all.min(moves))) }
     }
 
     /// Whether the exact search may still move `piece` out of `container`.

@@ -33,14 +33,8 @@ const LADDER: [Flaw; 4] = [0, STALE, FAILED, FAILED + STALE];
 /// Does all that has to be done whatever the balance.
 pub(super) fn settle(model: &Model<'_>, state: &mut State) {
     honour_wishes(model, state);
-    let goal = goal(
-        model.sensors.iter().map(|sensor| sensor.weight).sum(),
-        model.open,
-    );
-    let mut budget = Budget {
-        searches: MAX_SEARCHES_FOR_ROOM,
-        looks: LOOKS_FOR_ROOM,
-    };
+    let goal = goal(model.sensors.iter().map(|sensor| sensor.weight).sum(), model.open);
+    let mut budget = Budget { searches: MAX_SEARCHES_FOR_ROOM, looks: LOOKS_FOR_ROOM };
     rehouse(model, state, goal, &mut budget);
     for container in 0..model.containers.len() {
         shed(model, state, container, goal, &mut budget);
@@ -89,18 +83,10 @@ fn rehouse(model: &Model<'_>, state: &mut State, goal: u64, budget: &mut Budget)
         return;
     }
     // Who runs nowhere comes before who runs badly; the heaviest first, for the light ones fill the gaps.
-    homeless.sort_by_key(|&(sensor, ..)| {
-        (
-            state.at[sensor].is_some(),
-            Reverse(model.sensors[sensor].weight),
-            sensor,
-        )
-    });
+    homeless.sort_by_key(|&(sensor, ..)| (state.at[sensor].is_some(), Reverse(model.sensors[sensor].weight), sensor));
     for _ in 0..MAX_TRIES {
         let waiting = homeless.len();
-        homeless.retain(|&(sensor, cause, below)| {
-            !house(model, state, sensor, cause, below, goal, budget)
-        });
+        homeless.retain(|&(sensor, cause, below)| !house(model, state, sensor, cause, below, goal, budget));
         if homeless.is_empty() || homeless.len() == waiting {
             return;
         }
@@ -119,10 +105,7 @@ fn house(
 ) -> bool {
     let flaws = model.flaws(sensor);
     let weight = model.sensors[sensor].weight;
-    for flaw in LADDER
-        .into_iter()
-        .filter(|&flaw| flaw < below && flaws.contains(&flaw))
-    {
+    for flaw in LADDER.into_iter().filter(|&flaw| flaw < below && flaws.contains(&flaw)) {
         let target = best(model, state, sensor, goal, |container| {
             flaws[container] == flaw && state.fits(model, container, weight)
         });
@@ -162,26 +145,15 @@ fn must_leave(model: &Model<'_>, state: &State, sensor: usize) -> Option<(Cause,
 
 /// The container that suits `sensor` best among those that `may` take it: one that stays within the goal and has the
 /// labels it prefers, else the one that carries least.
-fn best(
-    model: &Model<'_>,
-    state: &State,
-    sensor: usize,
-    goal: u64,
-    may: impl Fn(usize) -> bool,
-) -> Option<usize> {
+fn best(model: &Model<'_>, state: &State, sensor: usize, goal: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
     let weight = model.sensors[sensor].weight;
     let mut best = None;
     for container in (0..model.containers.len()).filter(|&container| may(container)) {
         let load = state.load[container];
         let taste = Reverse(model.taste(sensor, container));
-        let key = if load + weight > goal {
-            (true, Reverse(0), load, taste)
-        } else {
-            (false, taste, load, taste)
-        };
+        let key = if load + weight > goal { (true, Reverse(0), load, taste) } else { (false, taste, load, taste) };
         let better = best.is_none_or(|(best_key, best)| {
-            key < best_key
-                || key == best_key && model.tie(sensor, container) > model.tie(sensor, best)
+            key < best_key || key == best_key && model.tie(sensor, container) > model.tie(sensor, best)
         });
         if better {
             best = Some((key, container));
@@ -202,13 +174,7 @@ fn make_room(
     let weight = model.sensors[sensor].weight;
     let at = state.at[sensor];
     // What it leaves makes room, too.
-    let mut spare = at.map_or(0, |at| {
-        if model.containers[at].draining {
-            0
-        } else {
-            weight
-        }
-    });
+    let mut spare = at.map_or(0, |at| if model.containers[at].draining { 0 } else { weight });
     for (container, load) in model.containers.iter().zip(&state.load) {
         if !container.draining {
             spare = spare.saturating_add(container.capacity.saturating_sub(*load));
@@ -223,12 +189,7 @@ fn make_room(
         .filter(|&container| model.flaw(sensor, container) == flaw)
         .filter(|&container| weight <= model.containers[container].capacity)
         .collect();
-    targets.sort_by_key(|&target| {
-        (
-            Reverse(board.spare(target)),
-            Reverse(model.tie(sensor, target)),
-        )
-    });
+    targets.sort_by_key(|&target| (Reverse(board.spare(target)), Reverse(model.tie(sensor, target))));
     for target in targets {
         let mut search = Search::new(board.with_guest(weight, target), budget.looks);
         let found = search.fewest(0, MAX_MOVES_FOR_ROOM);
@@ -245,17 +206,10 @@ fn make_room(
 
 /// Lets sensors leave `container` until its capacity holds, those first that may be moved anyway.
 fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64, budget: &mut Budget) {
-    let Some(here) = model
-        .containers
-        .get(container)
-        .filter(|here| !here.draining)
-    else {
+    let Some(here) = model.containers.get(container).filter(|here| !here.draining) else {
         return;
     };
-    while let Some(excess) = state.load[container]
-        .checked_sub(here.capacity)
-        .filter(|&excess| excess > 0)
-    {
+    while let Some(excess) = state.load[container].checked_sub(here.capacity).filter(|&excess| excess > 0) {
         let mut choice: Option<((bool, bool, u64), usize, usize)> = None;
         for (index, sensor) in model.sensors.iter().enumerate() {
             if state.at[index] != Some(container) || state.pinned[index] {
@@ -263,26 +217,17 @@ fn shed(model: &Model<'_>, state: &mut State, container: usize, goal: u64, budge
             }
             // The lightest that is enough, else the heaviest: the fewest leave.
             let short = sensor.weight < excess;
-            let waste = if short {
-                u64::MAX - sensor.weight
-            } else {
-                sensor.weight
-            };
+            let waste = if short { u64::MAX - sensor.weight } else { sensor.weight };
             let key = (!sensor.need.may_move, short, waste);
             if choice.as_ref().is_some_and(|(best, ..)| *best <= key) {
                 continue;
             }
             let flaws = model.flaws(index);
-            let target = LADDER
-                .into_iter()
-                .filter(|&flaw| flaw <= flaws[container])
-                .find_map(|flaw| {
-                    best(model, state, index, goal, |target| {
-                        target != container
-                            && flaws[target] == flaw
-                            && state.fits(model, target, sensor.weight)
-                    })
-                });
+            let target = LADDER.into_iter().filter(|&flaw| flaw <= flaws[container]).find_map(|flaw| {
+                best(model, state, index, goal, |target| {
+                    target != container && flaws[target] == flaw && state.fits(model, target, sensor.weight)
+                })
+            });
             if let Some(target) = target {
                 choice = Some((key, index, target));
             }
@@ -303,13 +248,7 @@ fn exchange(model: &Model<'_>, state: &mut State, container: usize, budget: &mut
     let found = search.fewest(0, MAX_MOVES_FOR_ROOM);
     budget.looks = search.looks;
     if found {
-        search.board.carry_out(state, |from| {
-            if from == Some(container) {
-                Cause::Full
-            } else {
-                Cause::MakesRoom
-            }
-        });
+        search.board.carry_out(state, |from| if from == Some(container) { Cause::Full } else { Cause::MakesRoom });
     }
 }
 
@@ -332,11 +271,7 @@ fn renew(model: &Model<'_>, state: &mut State) {
     for queue in &mut waiting {
         queue.sort_by_key(|&sensor| (model.sensors[sensor].weight, Reverse(sensor)));
     }
-    let fair = state
-        .load
-        .iter()
-        .sum::<u64>()
-        .div_ceil(u64::max(model.open, 1));
+    let fair = state.load.iter().sum::<u64>().div_ceil(u64::max(model.open, 1));
     loop {
         let fullest = (0..waiting.len())
             .filter(|&container| !waiting[container].is_empty())

@@ -10,12 +10,7 @@ fn a_sensor_without_a_holder_goes_where_least_is_carried() {
     let mut problem = containers(&["a", "b"]);
     add(&mut problem, "p.Held", on("a"));
     add(&mut problem, "p.New", sensor());
-    expect(
-        &problem,
-        "p.New",
-        Some("b"),
-        "is placed on b beside a load of 0",
-    );
+    expect(&problem, "p.New", Some("b"), "is placed on b beside a load of 0");
     expect(&problem, "p.Held", Some("a"), "stays on a");
 }
 
@@ -46,9 +41,7 @@ fn the_same_problem_gives_the_same_plan_in_every_version() {
     for index in 0..9 {
         add(&mut problem, &format!("pack.Sensor{index}"), sensor());
     }
-    let targets: Vec<_> = (0..9)
-        .map(|index| target(&problem, &format!("pack.Sensor{index}")))
-        .collect();
+    let targets: Vec<_> = (0..9).map(|index| target(&problem, &format!("pack.Sensor{index}"))).collect();
     let targets: Vec<_> = targets.iter().flatten().map(|name| &name[5..]).collect();
     assert_eq!(targets.concat(), "132231132");
 }
@@ -58,57 +51,18 @@ fn preferred_labels_draw_a_new_sensor_within_the_goal() {
     let mut problem = containers(&["a", "b"]);
     label(&mut problem, "a", "disk", "fast");
     for (name, holder) in [("p.A", "a"), ("p.B", "a"), ("p.C", "b")] {
-        add(
-            &mut problem,
-            name,
-            SensorNeed {
-                weight: 10,
-                ..on(holder)
-            },
-        );
+        add(&mut problem, name, SensorNeed { weight: 10, ..on(holder) });
     }
-    add(
-        &mut problem,
-        "p.Light",
-        SensorNeed {
-            prefer: labels("disk", "fast"),
-            ..sensor()
-        },
-    );
-    expect(
-        &problem,
-        "p.Light",
-        Some("b"),
-        "is placed on b beside a load of 10",
-    );
-    add(
-        &mut problem,
-        "p.D",
-        SensorNeed {
-            weight: 10,
-            ..on("b")
-        },
-    );
-    expect(
-        &problem,
-        "p.Light",
-        Some("a"),
-        "is placed on a beside a load of 20",
-    );
+    add(&mut problem, "p.Light", SensorNeed { prefer: labels("disk", "fast"), ..sensor() });
+    expect(&problem, "p.Light", Some("b"), "is placed on b beside a load of 10");
+    add(&mut problem, "p.D", SensorNeed { weight: 10, ..on("b") });
+    expect(&problem, "p.Light", Some("a"), "is placed on a beside a load of 20");
 }
 
 #[test]
 fn a_paused_sensor_is_placed_nowhere_and_weighs_nothing() {
     let mut problem = containers(&["a", "b"]);
-    add(
-        &mut problem,
-        "p.Paused",
-        SensorNeed {
-            weight: 9,
-            paused: true,
-            ..on("a")
-        },
-    );
+    add(&mut problem, "p.Paused", SensorNeed { weight: 9, paused: true, ..on("a") });
     add(&mut problem, "p.A", on("a"));
     add(&mut problem, "p.B", on("b"));
     expect(&problem, "p.Paused", None, "is paused by an operator");
@@ -118,20 +72,8 @@ fn a_paused_sensor_is_placed_nowhere_and_weighs_nothing() {
 #[test]
 fn what_nobody_here_offers_runs_nowhere() {
     let mut problem = containers(&["a"]);
-    add(
-        &mut problem,
-        "p.A",
-        SensorNeed {
-            offers: offers(&["gone"]),
-            ..on("gone")
-        },
-    );
-    expect(
-        &problem,
-        "p.A",
-        None,
-        "runs nowhere: no container offers it",
-    );
+    add(&mut problem, "p.A", SensorNeed { offers: offers(&["gone"]), ..on("gone") });
+    expect(&problem, "p.A", None, "runs nowhere: no container offers it");
 }
 
 #[test]
@@ -141,12 +83,7 @@ fn what_nobody_can_take_says_what_stands_against_each() {
     label(&mut problem, "c", "zone", "x");
     room(&mut problem, "c").capacity = Some(2);
     let offers = offers(&["a", "b", "c"]);
-    let need = SensorNeed {
-        weight: 3,
-        require: labels("zone", "x"),
-        offers,
-        ..sensor()
-    };
+    let need = SensorNeed { weight: 3, require: labels("zone", "x"), offers, ..sensor() };
     add(&mut problem, "p.A", need);
     expect(
         &problem,
@@ -170,39 +107,15 @@ fn the_reasons_against_a_container_are_told() {
     }
     room(&mut problem, "drains").draining = true;
     room(&mut problem, "full").capacity = Some(3);
-    add(
-        &mut problem,
-        "p.Other",
-        SensorNeed {
-            weight: 2,
-            ..on("full")
-        },
-    );
-    let need = SensorNeed {
-        weight: 2,
-        require: labels("zone", "x"),
-        ..sensor()
-    };
+    add(&mut problem, "p.Other", SensorNeed { weight: 2, ..on("full") });
+    let need = SensorNeed { weight: 2, require: labels("zone", "x"), ..sensor() };
     add(&mut problem, "p.A", failed("failed", stale("stale", need)));
     let told = |name: &str| ineligible(&problem, &SensorRef::new("p.A"), &container(name));
     assert_eq!(told("fit"), None);
     assert_eq!(told("gone"), Some(Reason::NotOffered));
     assert_eq!(told("drains"), Some(Reason::Draining));
-    assert_eq!(
-        told("label"),
-        Some(Reason::Label {
-            key: "zone".into(),
-            value: "x".into()
-        })
-    );
-    assert_eq!(
-        told("full"),
-        Some(Reason::Full {
-            load: 2,
-            weight: 2,
-            capacity: 3
-        })
-    );
+    assert_eq!(told("label"), Some(Reason::Label { key: "zone".into(), value: "x".into() }));
+    assert_eq!(told("full"), Some(Reason::Full { load: 2, weight: 2, capacity: 3 }));
     assert_eq!(told("failed"), Some(Reason::FailedThere));
     assert_eq!(told("stale"), Some(Reason::StaleCode));
 }
@@ -214,26 +127,19 @@ fn expect(problem: &Problem, sensor: &str, on: Option<&str>, because: &str) {
 }
 
 fn target(problem: &Problem, sensor: &str) -> Option<String> {
-    let target = plan(problem).placements[&SensorRef::new(sensor)]
-        .target
-        .clone();
+    let target = plan(problem).placements[&SensorRef::new(sensor)].target.clone();
     target.map(|target| target.to_string())
 }
 
 fn why(problem: &Problem, sensor: &str) -> String {
-    plan(problem).placements[&SensorRef::new(sensor)]
-        .rule
-        .to_string()
+    plan(problem).placements[&SensorRef::new(sensor)].rule.to_string()
 }
 
 /// What each container carries under the plan.
 fn loads(problem: &Problem) -> Vec<u32> {
     let plan = plan(problem);
     let load = |container| {
-        let there = plan
-            .placements
-            .iter()
-            .filter(|(_, placed)| placed.target.as_ref() == Some(container));
+        let there = plan.placements.iter().filter(|(_, placed)| placed.target.as_ref() == Some(container));
         there.map(|(name, _)| problem.sensors[name].weight).sum()
     };
     problem.containers.keys().map(load).collect()
@@ -242,22 +148,13 @@ fn loads(problem: &Problem) -> Vec<u32> {
 /// How many sensors the plan puts elsewhere than they are.
 fn changes(problem: &Problem) -> usize {
     let plan = plan(problem);
-    let changed = plan
-        .placements
-        .iter()
-        .filter(|(name, at)| at.target != problem.sensors[*name].holder);
+    let changed = plan.placements.iter().filter(|(name, at)| at.target != problem.sensors[*name].holder);
     changed.count()
 }
 
 fn containers(names: &[&str]) -> Problem {
-    let containers = names
-        .iter()
-        .map(|name| (container(name), Room::default()))
-        .collect();
-    Problem {
-        containers,
-        ..Problem::default()
-    }
+    let containers = names.iter().map(|name| (container(name), Room::default())).collect();
+    Problem { containers, ..Problem::default() }
 }
 
 fn container(name: &str) -> ContainerName {
@@ -278,10 +175,7 @@ fn labels(key: &str, value: &str) -> Labels {
 
 /// Adds a sensor, offered by every container unless it says who offers it; marks on it are kept.
 fn add(problem: &mut Problem, name: &str, mut need: SensorNeed) {
-    let marked_only = need
-        .offers
-        .values()
-        .all(|standing| *standing != Standing::default());
+    let marked_only = need.offers.values().all(|standing| *standing != Standing::default());
     if marked_only {
         for container in problem.containers.keys() {
             need.offers.entry(container.clone()).or_default();
@@ -291,10 +185,7 @@ fn add(problem: &mut Problem, name: &str, mut need: SensorNeed) {
 }
 
 fn offers(names: &[&str]) -> BTreeMap<ContainerName, Standing> {
-    names
-        .iter()
-        .map(|name| (container(name), Standing::default()))
-        .collect()
+    names.iter().map(|name| (container(name), Standing::default())).collect()
 }
 
 fn sensor() -> SensorNeed {
@@ -311,17 +202,11 @@ fn sensor() -> SensorNeed {
 }
 
 fn on(holder: &str) -> SensorNeed {
-    SensorNeed {
-        holder: Some(container(holder)),
-        ..sensor()
-    }
+    SensorNeed { holder: Some(container(holder)), ..sensor() }
 }
 
 fn fixed(holder: &str) -> SensorNeed {
-    SensorNeed {
-        may_move: false,
-        ..on(holder)
-    }
+    SensorNeed { may_move: false, ..on(holder) }
 }
 
 fn stale(at: &str, mut need: SensorNeed) -> SensorNeed {

@@ -70,8 +70,7 @@ impl Log {
     pub(super) fn push(&mut self, work: Work, fence: Fence) {
         let Work { id, values, effects } = work;
         self.sequence += 1;
-        let entry =
-            Entry { id, follows: self.last, sequence: self.sequence, fence, values: values.clone(), effects };
+        let entry = Entry { id, follows: self.last, sequence: self.sequence, fence, values: values.clone(), effects };
         self.last = Some(id);
         self.values = values;
         self.queue.push_back(Waiting { entry, step: Step::Unsent });
@@ -120,7 +119,13 @@ impl Instance {
     }
 
     /// Sends what waits to be committed, and hands on what may go out (rule 4).
-    pub(super) fn apply(&mut self, sensor: &SensorRef, holds: bool, leader: Option<StreamId>, outbox: &mut Vec<Command>) {
+    pub(super) fn apply(
+        &mut self,
+        sensor: &SensorRef,
+        holds: bool,
+        leader: Option<StreamId>,
+        outbox: &mut Vec<Command>,
+    ) {
         let Some(parts) = self.parts() else { return };
         let may_pass = guard!(GateChecksLease, holds, else true);
         if may_pass {

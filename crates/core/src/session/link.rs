@@ -220,9 +220,10 @@ impl Session {
 
     fn send_heartbeat(&mut self, now: Time, binds: Option<Binding>) {
         let lapsed = now >= self.lease_end;
-        let polled = self.instances.iter_mut().filter_map(|(sensor, instance)| {
-            Some((sensor.clone(), now.since(instance.begun_untold()?)))
-        });
+        let polled = self
+            .instances
+            .iter_mut()
+            .filter_map(|(sensor, instance)| Some((sensor.clone(), now.since(instance.begun_untold()?))));
         let polled = polled.collect();
         let Link::Bound(bound) = &mut self.link else { return };
         bound.sequence += 1;

@@ -7,22 +7,12 @@ use st2sa_core::placement::{Placement, Plan, Problem, Reason, Rule, SensorNeed, 
 
 /// Fails with the first rule that `plan` breaks.
 pub(crate) fn keeps_the_hard_rules(problem: &Problem, plan: &Plan) {
-    assert!(
-        plan.placements.keys().eq(problem.sensors.keys()),
-        "one placement for each sensor"
-    );
-    let check = Check {
-        problem,
-        plan,
-        load: loads(problem, plan),
-    };
+    assert!(plan.placements.keys().eq(problem.sensors.keys()), "one placement for each sensor");
+    let check = Check { problem, plan, load: loads(problem, plan) };
     for (name, need) in &problem.sensors {
         let placement = &plan.placements[name];
         let Some(target) = &placement.target else {
-            assert!(
-                need.paused || check.could_go(need, Fitness::Any).is_none(),
-                "{name} has no place"
-            );
+            assert!(need.paused || check.could_go(need, Fitness::Any).is_none(), "{name} has no place");
             continue;
         };
         assert!(!need.paused, "{name} is paused");
@@ -34,11 +24,7 @@ pub(crate) fn keeps_the_hard_rules(problem: &Problem, plan: &Plan) {
 
 /// Where the sensors are and what they weigh.
 pub(crate) fn loads(problem: &Problem, plan: &Plan) -> BTreeMap<ContainerName, u64> {
-    let mut load: BTreeMap<_, _> = problem
-        .containers
-        .keys()
-        .map(|name| (name.clone(), 0))
-        .collect();
+    let mut load: BTreeMap<_, _> = problem.containers.keys().map(|name| (name.clone(), 0)).collect();
     for (name, placement) in &plan.placements {
         if let Some(target) = &placement.target {
             *load.get_mut(target).unwrap() += u64::from(problem.sensors[name].weight);
@@ -49,26 +35,16 @@ pub(crate) fn loads(problem: &Problem, plan: &Plan) -> BTreeMap<ContainerName, u
 
 /// How many sensors each container may draw by moves that nothing forces.
 pub(crate) fn draw_limit(problem: &Problem) -> usize {
-    let open = problem
-        .containers
-        .values()
-        .filter(|room| !room.draining)
-        .count();
-    problem
-        .sensors
-        .values()
-        .filter(|need| !need.paused)
-        .count()
-        .div_ceil(open.max(1))
+    let open = problem.containers.values().filter(|room| !room.draining).count();
+    problem.sensors.values().filter(|need| !need.paused).count().div_ceil(open.max(1))
 }
 
 /// How many sensors each container draws in `plan` by moves that nothing forces.
 pub(crate) fn draws(plan: &Plan) -> BTreeMap<&ContainerName, usize> {
     let mut draws = BTreeMap::new();
     for placement in plan.placements.values() {
-        if let Rule::Balances { to, .. }
-        | Rule::MakesRoom { to, .. }
-        | Rule::LeavesStaleCode { to, .. } = &placement.rule
+        if let Rule::Balances { to, .. } | Rule::MakesRoom { to, .. } | Rule::LeavesStaleCode { to, .. } =
+            &placement.rule
         {
             *draws.entry(to).or_default() += 1;
         }
@@ -103,65 +79,33 @@ impl Check<'_> {
         }
         if room.draining {
             assert!(stays, "a draining container received");
-            assert_eq!(
-                self.could_go(need, Fitness::Fit),
-                None,
-                "stays on a draining container"
-            );
+            assert_eq!(self.could_go(need, Fitness::Fit), None, "stays on a draining container");
         }
-        let failures = need
-            .offers
-            .values()
-            .filter(|standing| standing.failed_there)
-            .count();
+        let failures = need.offers.values().filter(|standing| standing.failed_there).count();
         if stays && standing.failed_there && failures == 1 {
-            assert_eq!(
-                self.could_go(need, Fitness::NotFailed),
-                None,
-                "stays where it failed"
-            );
+            assert_eq!(self.could_go(need, Fitness::NotFailed), None, "stays where it failed");
         }
         if !stays && (standing.failed_there || standing.stale_code) {
-            assert_eq!(
-                self.could_go(need, Fitness::Fit),
-                None,
-                "goes to an unfit container"
-            );
+            assert_eq!(self.could_go(need, Fitness::Fit), None, "goes to an unfit container");
         }
         if !stays && standing.failed_there {
-            assert_eq!(
-                self.could_go(need, Fitness::NotFailed),
-                None,
-                "goes where it failed"
-            );
+            assert_eq!(self.could_go(need, Fitness::NotFailed), None, "goes where it failed");
         }
         if let Some(wanted) = &need.wanted
             && wanted != target
         {
-            assert!(
-                !self.takes(need, wanted, Fitness::Fit),
-                "an operator's wish was not honoured"
-            );
+            assert!(!self.takes(need, wanted, Fitness::Fit), "an operator's wish was not honoured");
         }
-        let settled = need
-            .holder
-            .as_ref()
-            .filter(|_| !need.may_move && need.wanted.is_none());
+        let settled = need.holder.as_ref().filter(|_| !need.may_move && need.wanted.is_none());
         if let Some(holder) = settled
             && !stays
             && let Some(room) = self.problem.containers.get(holder)
         {
             let standing = need.offers.get(holder);
-            let labels = need
-                .require
-                .iter()
-                .all(|(key, value)| room.labels.get(key) == Some(value));
+            let labels = need.require.iter().all(|(key, value)| room.labels.get(key) == Some(value));
             let overfull = matches!(placement.rule, Rule::LeavesFull { .. });
             assert!(
-                overfull
-                    || !labels
-                    || room.draining
-                    || standing.is_none_or(|standing| standing.failed_there),
+                overfull || !labels || room.draining || standing.is_none_or(|standing| standing.failed_there),
                 "moved though it may not be moved"
             );
         }
@@ -170,11 +114,7 @@ impl Check<'_> {
     fn capacities(&self) {
         for (name, room) in &self.problem.containers {
             let load = self.load[name];
-            let Some(capacity) = room
-                .capacity
-                .map(u64::from)
-                .filter(|&capacity| load > capacity)
-            else {
+            let Some(capacity) = room.capacity.map(u64::from).filter(|&capacity| load > capacity) else {
                 continue;
             };
             for (sensor, placement) in &self.plan.placements {
@@ -182,15 +122,9 @@ impl Check<'_> {
                     continue;
                 }
                 let need = &self.problem.sensors[sensor];
-                assert_eq!(
-                    need.holder.as_ref(),
-                    Some(name),
-                    "{load} of {capacity}, and received"
-                );
+                assert_eq!(need.holder.as_ref(), Some(name), "{load} of {capacity}, and received");
                 assert!(
-                    room.draining
-                        || need.wanted.as_ref() == Some(name)
-                        || self.could_go(need, Fitness::Fit).is_none(),
+                    room.draining || need.wanted.as_ref() == Some(name) || self.could_go(need, Fitness::Fit).is_none(),
                     "{sensor} could leave {name}, which carries {load} of {capacity}"
                 );
             }
@@ -215,21 +149,13 @@ impl Check<'_> {
             return false;
         };
         let load = self.load[container] + u64::from(need.weight);
-        need.offers
-            .get(container)
-            .is_some_and(|standing| match fitness {
-                Fitness::Fit => !standing.failed_there && !standing.stale_code,
-                Fitness::NotFailed => !standing.failed_there,
-                Fitness::Any => true,
-            })
-            && !room.draining
-            && room
-                .capacity
-                .is_none_or(|capacity| load <= u64::from(capacity))
-            && need
-                .require
-                .iter()
-                .all(|(key, value)| room.labels.get(key) == Some(value))
+        need.offers.get(container).is_some_and(|standing| match fitness {
+            Fitness::Fit => !standing.failed_there && !standing.stale_code,
+            Fitness::NotFailed => !standing.failed_there,
+            Fitness::Any => true,
+        }) && !room.draining
+            && room.capacity.is_none_or(|capacity| load <= u64::from(capacity))
+            && need.require.iter().all(|(key, value)| room.labels.get(key) == Some(value))
     }
 }
 
@@ -239,19 +165,13 @@ pub(crate) fn reasons_are_right(problem: &Problem) {
         for (container, room) in &problem.containers {
             let standing = need.offers.get(container);
             let holds = match ineligible(problem, sensor, container) {
-                None => {
-                    standing.is_some_and(|at| !at.failed_there && !at.stale_code) && !room.draining
-                }
+                None => standing.is_some_and(|at| !at.failed_there && !at.stale_code) && !room.draining,
                 Some(Reason::NotOffered) => standing.is_none(),
                 Some(Reason::Draining) => room.draining,
                 Some(Reason::Label { key, value }) => room.labels.get(&key) != Some(&value),
                 Some(Reason::FailedThere) => standing.is_some_and(|at| at.failed_there),
                 Some(Reason::StaleCode) => standing.is_some_and(|at| at.stale_code),
-                Some(Reason::Full {
-                    load,
-                    weight,
-                    capacity,
-                }) => load + weight > capacity,
+                Some(Reason::Full { load, weight, capacity }) => load + weight > capacity,
             };
             assert!(holds, "{sensor} on {container}");
         }

@@ -37,12 +37,7 @@ pub(crate) fn judge(problem: &Problem, plan: &Plan) -> Option<Verdict> {
         if let Some(at) = at {
             board.base[*at] -= weight;
         }
-        board.pieces.push(Piece {
-            weight: *weight,
-            home: None,
-            domain: domain.clone(),
-            at: 0,
-        });
+        board.pieces.push(Piece { weight: *weight, home: None, domain: domain.clone(), at: 0 });
         board.fewest(u64::MAX, u64::MAX).is_some()
     });
     let loads = board.loads();
@@ -65,9 +60,7 @@ pub(crate) fn judge(problem: &Problem, plan: &Plan) -> Option<Verdict> {
         goal_is_possible,
         lowest,
         fewest: fewest?,
-        fewest_as_good: board
-            .fewest(highest.max(goal), over)
-            .expect("the plan itself is as good"),
+        fewest_as_good: board.fewest(highest.max(goal), over).expect("the plan itself is as good"),
         missed,
     })
 }
@@ -103,12 +96,8 @@ struct Board {
 
 impl Board {
     fn read(problem: &Problem, plan: &Plan) -> Option<Self> {
-        let index: BTreeMap<&ContainerName, usize> = problem
-            .containers
-            .keys()
-            .enumerate()
-            .map(|(index, name)| (name, index))
-            .collect();
+        let index: BTreeMap<&ContainerName, usize> =
+            problem.containers.keys().enumerate().map(|(index, name)| (name, index)).collect();
         let rooms: Vec<_> = problem.containers.values().collect();
         let open = rooms.iter().filter(|room| !room.draining).count().max(1);
         let unpaused = problem.sensors.values().filter(|need| !need.paused).count();
@@ -116,10 +105,7 @@ impl Board {
             pieces: Vec::new(),
             stuck: Vec::new(),
             base: vec![0; rooms.len()],
-            capacity: rooms
-                .iter()
-                .map(|room| room.capacity.map_or(u64::MAX, u64::from))
-                .collect(),
+            capacity: rooms.iter().map(|room| room.capacity.map_or(u64::MAX, u64::from)).collect(),
             draining: rooms.iter().map(|room| room.draining).collect(),
             draw_limit: unpaused.div_ceil(open) as u64,
             goal: u64::MAX,
@@ -134,9 +120,7 @@ impl Board {
                 .sensors
                 .values()
                 .filter(|need| !need.paused)
-                .filter(|need| {
-                    need.holder.as_ref().and_then(|holder| index.get(holder)) == Some(&container)
-                })
+                .filter(|need| need.holder.as_ref().and_then(|holder| index.get(holder)) == Some(&container))
                 .map(|need| u64::from(need.weight))
                 .sum();
             held > board.capacity[container]
@@ -158,20 +142,13 @@ impl Board {
             .iter()
             .filter_map(|(name, standing)| {
                 let room = problem.containers.get(name)?;
-                let fits = need
-                    .require
-                    .iter()
-                    .all(|(key, value)| room.labels.get(key) == Some(value));
+                let fits = need.require.iter().all(|(key, value)| room.labels.get(key) == Some(value));
                 let flaws = (room.draining, standing.failed_there, standing.stale_code);
                 fits.then_some((index[name], flaws))
             })
             .collect();
         let like = |wanted: (bool, bool, bool)| -> Vec<usize> {
-            candidates
-                .iter()
-                .filter(|(_, flaws)| **flaws == wanted)
-                .map(|(&at, _)| at)
-                .collect()
+            candidates.iter().filter(|(_, flaws)| **flaws == wanted).map(|(&at, _)| at).collect()
         };
         let fit = like((false, false, false));
         let holder = need
@@ -179,11 +156,7 @@ impl Board {
             .as_ref()
             .and_then(|holder| index.get(holder).copied())
             .filter(|holder| candidates.contains_key(holder));
-        let failures = need
-            .offers
-            .values()
-            .filter(|standing| standing.failed_there)
-            .count();
+        let failures = need.offers.values().filter(|standing| standing.failed_there).count();
         if need.wanted.is_some() {
             return None;
         }
@@ -212,21 +185,11 @@ impl Board {
         };
         if goes_well {
             let domain = like((false, false, false));
-            self.pieces.push(Piece {
-                weight,
-                home,
-                domain,
-                at,
-            });
+            self.pieces.push(Piece { weight, home, domain, at });
         } else if holder == Some(at) || self.stuck.last().is_some_and(|stuck| stuck.2 == Some(at)) {
             self.base[at] += weight;
         } else {
-            self.pieces.push(Piece {
-                weight,
-                home: None,
-                domain: like(candidates[&at]),
-                at,
-            });
+            self.pieces.push(Piece { weight, home: None, domain: like(candidates[&at]), at });
         }
         Some(())
     }
@@ -248,25 +211,13 @@ impl Board {
         let mut order: Vec<&Piece> = self.pieces.iter().collect();
         order.sort_by_key(|piece| std::cmp::Reverse(piece.weight));
         let limit: Vec<u64> = (0..self.base.len())
-            .map(|at| {
-                if self.draining[at] {
-                    u64::MAX
-                } else {
-                    highest.min(self.capacity[at])
-                }
-            })
+            .map(|at| if self.draining[at] { u64::MAX } else { highest.min(self.capacity[at]) })
             .collect();
-        if self
-            .base
-            .iter()
-            .zip(&limit)
-            .any(|(base, limit)| base > limit)
-        {
+        if self.base.iter().zip(&limit).any(|(base, limit)| base > limit) {
             return None;
         }
-        let left: Vec<u64> = (0..=order.len())
-            .map(|from| order[from..].iter().map(|piece| piece.weight).sum())
-            .collect();
+        let left: Vec<u64> =
+            (0..=order.len()).map(|from| order[from..].iter().map(|piece| piece.weight).sum()).collect();
         let mut dive = Dive {
             order: &order,
             left: &left,
@@ -299,12 +250,8 @@ impl Dive<'_> {
             return;
         }
         let open = || self.board.open();
-        let room = open()
-            .map(|at| self.limit[at] - self.load[at])
-            .fold(0, u64::saturating_add);
-        let over: u64 = open()
-            .map(|at| self.load[at].saturating_sub(self.board.goal))
-            .sum();
+        let room = open().map(|at| self.limit[at] - self.load[at]).fold(0, u64::saturating_add);
+        let over: u64 = open().map(|at| self.load[at].saturating_sub(self.board.goal)).sum();
         if room < self.left[next] || over > self.over {
             return;
         }
@@ -312,13 +259,8 @@ impl Dive<'_> {
             self.best = Some(moves);
             return;
         };
-        let home_first = piece.home.into_iter().chain(
-            piece
-                .domain
-                .iter()
-                .copied()
-                .filter(|&target| piece.home != Some(target)),
-        );
+        let home_first =
+            piece.home.into_iter().chain(piece.domain.iter().copied().filter(|&target| piece.home != Some(target)));
         for target in home_first {
             let cost = piece.cost(target);
             if self.load[target].saturating_add(piece.weight) > self.limit[target]

@@ -16,11 +16,7 @@ pub(crate) fn anything(rng: &mut ChaCha8Rng, sensors: usize, containers: usize) 
     let heaviest = *[1, 1, 3, 10].choose(rng).unwrap();
     let mut problem = Problem::default();
     for index in 0..containers {
-        let room = Room {
-            labels: labels(rng, odds.labels),
-            capacity: None,
-            draining: rng.random_bool(odds.draining),
-        };
+        let room = Room { labels: labels(rng, odds.labels), capacity: None, draining: rng.random_bool(odds.draining) };
         problem.containers.insert(container(index), room);
     }
     for index in 0..sensors {
@@ -45,9 +41,8 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
             let weight = rng.random_range(1..=left.min(heaviest));
             left -= weight;
             let may_move = !rng.random_bool(fixed);
-            let offering: Vec<usize> = (0..containers)
-                .filter(|&other| other == planted || rng.random_bool(choices))
-                .collect();
+            let offering: Vec<usize> =
+                (0..containers).filter(|&other| other == planted || rng.random_bool(choices)).collect();
             let holder = match rng.random_range(0..10) {
                 _ if !may_move => Some(planted),
                 0 => None,
@@ -57,10 +52,7 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
                 weight,
                 may_move,
                 holder: holder.map(container),
-                offers: offering
-                    .iter()
-                    .map(|&at| (container(at), Standing::default()))
-                    .collect(),
+                offers: offering.iter().map(|&at| (container(at), Standing::default())).collect(),
                 ..blank()
             });
         }
@@ -68,43 +60,21 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
     needs.shuffle(rng);
     let capacity = rng.random_bool(0.3).then_some(each + each / 10);
     Problem {
-        sensors: needs
-            .into_iter()
-            .enumerate()
-            .map(|(at, need)| (sensor(at), need))
-            .collect(),
-        containers: (0..containers)
-            .map(|at| {
-                (
-                    container(at),
-                    Room {
-                        capacity,
-                        ..Room::default()
-                    },
-                )
-            })
-            .collect(),
+        sensors: needs.into_iter().enumerate().map(|(at, need)| (sensor(at), need)).collect(),
+        containers: (0..containers).map(|at| (container(at), Room { capacity, ..Room::default() })).collect(),
     }
 }
 
 /// `sensors` of equal weight, all held evenly by all but the last of `containers`, all movable.
 pub(crate) fn joining(sensors: usize, containers: usize) -> Problem {
-    let offers: BTreeMap<_, _> = (0..containers)
-        .map(|at| (container(at), Standing::default()))
-        .collect();
+    let offers: BTreeMap<_, _> = (0..containers).map(|at| (container(at), Standing::default())).collect();
     let needs = (0..sensors).map(|at| {
-        let need = SensorNeed {
-            holder: Some(container(at % (containers - 1))),
-            offers: offers.clone(),
-            ..blank()
-        };
+        let need = SensorNeed { holder: Some(container(at % (containers - 1))), offers: offers.clone(), ..blank() };
         (sensor(at), need)
     });
     Problem {
         sensors: needs.collect(),
-        containers: (0..containers)
-            .map(|at| (container(at), Room::default()))
-            .collect(),
+        containers: (0..containers).map(|at| (container(at), Room::default())).collect(),
     }
 }
 
@@ -112,12 +82,7 @@ pub(crate) fn joining(sensors: usize, containers: usize) -> Problem {
 pub(crate) fn carried_out(problem: &Problem, plan: &Plan) -> Problem {
     let mut after = problem.clone();
     for (name, Placement { target, .. }) in &plan.placements {
-        after
-            .sensors
-            .get_mut(name)
-            .unwrap()
-            .holder
-            .clone_from(target);
+        after.sensors.get_mut(name).unwrap().holder.clone_from(target);
     }
     after
 }
@@ -133,20 +98,14 @@ fn need(rng: &mut ChaCha8Rng, odds: &Odds, heaviest: u32, containers: usize) -> 
     };
     for index in 0..containers {
         if rng.random_bool(odds.offered) {
-            let standing = Standing {
-                stale_code: rng.random_bool(odds.stale),
-                failed_there: rng.random_bool(odds.failed),
-            };
+            let standing =
+                Standing { stale_code: rng.random_bool(odds.stale), failed_there: rng.random_bool(odds.failed) };
             need.offers.insert(container(index), standing);
         }
     }
     if rng.random_bool(odds.held) {
         // Now and then a container that is gone.
-        let holding = if odds.lost && rng.random_bool(0.1) {
-            containers + 1
-        } else {
-            odds.holding.min(containers)
-        };
+        let holding = if odds.lost && rng.random_bool(0.1) { containers + 1 } else { odds.holding.min(containers) };
         need.holder = Some(container(rng.random_range(0..holding)));
     }
     if rng.random_bool(odds.wanted) {
@@ -160,17 +119,10 @@ fn limit_capacities(rng: &mut ChaCha8Rng, odds: &Odds, problem: &mut Problem) {
     let fair = total / u32::try_from(problem.containers.len()).unwrap() + 1;
     for (name, room) in &mut problem.containers {
         if rng.random_bool(odds.limited) {
-            let held = problem
-                .sensors
-                .values()
-                .filter(|need| need.holder.as_ref() == Some(name));
+            let held = problem.sensors.values().filter(|need| need.holder.as_ref() == Some(name));
             let held: u32 = held.map(|need| need.weight).sum();
             let capacity = rng.random_range(fair / 2..=fair * 2);
-            room.capacity = Some(if odds.overfull {
-                capacity
-            } else {
-                capacity.max(held)
-            });
+            room.capacity = Some(if odds.overfull { capacity } else { capacity.max(held) });
         }
     }
 }

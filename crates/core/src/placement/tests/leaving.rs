@@ -14,26 +14,10 @@ fn a_draining_container_gives_away_even_what_may_not_be_moved() {
 fn what_no_other_container_can_run_stays_on_a_draining_one() {
     let mut problem = containers(&["a", "b"]);
     room(&mut problem, "a").draining = true;
-    add(
-        &mut problem,
-        "p.Only",
-        SensorNeed {
-            offers: offers(&["a"]),
-            ..on("a")
-        },
-    );
+    add(&mut problem, "p.Only", SensorNeed { offers: offers(&["a"]), ..on("a") });
     add(&mut problem, "p.Stale", stale("b", on("a")));
-    expect(
-        &problem,
-        "p.Only",
-        Some("a"),
-        "stays on a although that drains: no other container can run it",
-    );
-    assert_eq!(
-        target(&problem, "p.Stale").as_deref(),
-        Some("a"),
-        "stale code is worse"
-    );
+    expect(&problem, "p.Only", Some("a"), "stays on a although that drains: no other container can run it");
+    assert_eq!(target(&problem, "p.Stale").as_deref(), Some("a"), "stale code is worse");
 }
 
 #[test]
@@ -55,10 +39,7 @@ fn a_failed_sensor_moves_once() {
     add(&mut problem, "p.A", failed("a", fixed("a")));
     let elsewhere = target(&problem, "p.A").unwrap();
     assert_ne!(elsewhere, "a");
-    assert_eq!(
-        why(&problem, "p.A"),
-        format!("leaves a, where it failed, for {elsewhere}")
-    );
+    assert_eq!(why(&problem, "p.A"), format!("leaves a, where it failed, for {elsewhere}"));
     problem.sensors.clear();
     add(&mut problem, "p.A", failed("a", failed("b", on("b"))));
     expect(
@@ -84,11 +65,7 @@ fn a_failed_sensor_rather_runs_stale_code() {
     assert_eq!(target(&problem, "p.A").as_deref(), Some("b"));
     problem.sensors.clear();
     add(&mut problem, "p.A", failed("a", stale("b", on("b"))));
-    assert_eq!(
-        target(&problem, "p.A").as_deref(),
-        Some("b"),
-        "and stays there"
-    );
+    assert_eq!(target(&problem, "p.A").as_deref(), Some("b"), "and stays there");
 }
 
 #[test]
@@ -110,17 +87,10 @@ fn sensors_leave_for_newer_code_up_to_the_fair_share() {
     let mut problem = containers(&["a", "b", "c"]);
     for index in 0..6 {
         let holder = if index < 3 { "b" } else { "c" };
-        add(
-            &mut problem,
-            &format!("p.S{index}"),
-            stale("b", stale("c", on(holder))),
-        );
+        add(&mut problem, &format!("p.S{index}"), stale("b", stale("c", on(holder))));
     }
     assert_eq!(loads(&problem), [2, 2, 2]);
-    assert_eq!(
-        why(&problem, "p.S0"),
-        "leaves b, where the code is stale, for a"
-    );
+    assert_eq!(why(&problem, "p.S0"), "leaves b, where the code is stale, for a");
     for need in problem.sensors.values_mut() {
         need.may_move = false;
     }
@@ -131,35 +101,16 @@ fn sensors_leave_for_newer_code_up_to_the_fair_share() {
 #[test]
 fn an_operator_moves_what_may_not_be_moved() {
     let mut problem = containers(&["a", "b"]);
-    add(
-        &mut problem,
-        "p.A",
-        SensorNeed {
-            wanted: Some(container("b")),
-            ..fixed("a")
-        },
-    );
+    add(&mut problem, "p.A", SensorNeed { wanted: Some(container("b")), ..fixed("a") });
     add(&mut problem, "p.B", fixed("b"));
-    expect(
-        &problem,
-        "p.A",
-        Some("b"),
-        "runs on b because an operator wants it there",
-    );
+    expect(&problem, "p.A", Some("b"), "runs on b because an operator wants it there");
 }
 
 #[test]
 fn an_operator_s_wish_for_an_unfit_container_is_not_honoured() {
     for need in [stale("b", on("a")), failed("b", on("a"))] {
         let mut problem = containers(&["a", "b"]);
-        add(
-            &mut problem,
-            "p.A",
-            SensorNeed {
-                wanted: Some(container("b")),
-                ..need
-            },
-        );
+        add(&mut problem, "p.A", SensorNeed { wanted: Some(container("b")), ..need });
         assert_eq!(target(&problem, "p.A").as_deref(), Some("a"));
     }
 }
@@ -168,22 +119,8 @@ fn an_operator_s_wish_for_an_unfit_container_is_not_honoured() {
 fn a_wish_may_wait_for_the_room_that_another_frees() {
     let mut problem = containers(&["a", "b", "c"]);
     room(&mut problem, "b").capacity = Some(1);
-    add(
-        &mut problem,
-        "p.A",
-        SensorNeed {
-            wanted: Some(container("b")),
-            ..on("a")
-        },
-    );
-    add(
-        &mut problem,
-        "p.B",
-        SensorNeed {
-            wanted: Some(container("c")),
-            ..on("b")
-        },
-    );
+    add(&mut problem, "p.A", SensorNeed { wanted: Some(container("b")), ..on("a") });
+    add(&mut problem, "p.B", SensorNeed { wanted: Some(container("c")), ..on("b") });
     assert_eq!(target(&problem, "p.A").as_deref(), Some("b"));
     assert_eq!(target(&problem, "p.B").as_deref(), Some("c"));
 }
@@ -192,32 +129,8 @@ fn a_wish_may_wait_for_the_room_that_another_frees() {
 fn a_holder_that_offers_the_sensor_no_more_or_lost_a_label_has_lost_it() {
     let mut problem = containers(&["a", "b"]);
     label(&mut problem, "b", "zone", "x");
-    add(
-        &mut problem,
-        "p.Offer",
-        SensorNeed {
-            offers: offers(&["b"]),
-            ..on("a")
-        },
-    );
-    add(
-        &mut problem,
-        "p.Label",
-        SensorNeed {
-            require: labels("zone", "x"),
-            ..on("a")
-        },
-    );
-    expect(
-        &problem,
-        "p.Offer",
-        Some("b"),
-        "leaves a, which can run it no longer, for b",
-    );
-    expect(
-        &problem,
-        "p.Label",
-        Some("b"),
-        "leaves a, which can run it no longer, for b",
-    );
+    add(&mut problem, "p.Offer", SensorNeed { offers: offers(&["b"]), ..on("a") });
+    add(&mut problem, "p.Label", SensorNeed { require: labels("zone", "x"), ..on("a") });
+    expect(&problem, "p.Offer", Some("b"), "leaves a, which can run it no longer, for b");
+    expect(&problem, "p.Label", Some("b"), "leaves a, which can run it no longer, for b");
 }

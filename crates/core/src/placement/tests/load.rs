@@ -7,14 +7,7 @@ fn preferred_labels_move_nothing() {
     let mut problem = containers(&["a", "b"]);
     label(&mut problem, "a", "disk", "fast");
     add(&mut problem, "p.A", on("a"));
-    add(
-        &mut problem,
-        "p.B",
-        SensorNeed {
-            prefer: labels("disk", "fast"),
-            ..on("b")
-        },
-    );
+    add(&mut problem, "p.B", SensorNeed { prefer: labels("disk", "fast"), ..on("b") });
     expect(&problem, "p.B", Some("b"), "stays on b");
 }
 
@@ -22,11 +15,7 @@ fn preferred_labels_move_nothing() {
 fn losing_a_container_moves_only_its_own_sensors() {
     let mut problem = containers(&["a", "b", "c"]);
     for index in 0..9 {
-        add(
-            &mut problem,
-            &format!("p.S{index}"),
-            on(["a", "b", "c"][index % 3]),
-        );
+        add(&mut problem, &format!("p.S{index}"), on(["a", "b", "c"][index % 3]));
     }
     problem.containers.remove(&container("c"));
     for (name, placement) in plan(&problem).placements {
@@ -42,34 +31,20 @@ fn losing_a_container_moves_only_its_own_sensors() {
 fn a_container_that_joins_draws_its_share_and_no_more() {
     let mut problem = containers(&["a", "b", "c"]);
     for index in 0..12 {
-        add(
-            &mut problem,
-            &format!("p.S{index:02}"),
-            on(["a", "b"][index % 2]),
-        );
+        add(&mut problem, &format!("p.S{index:02}"), on(["a", "b"][index % 2]));
     }
     assert_eq!(loads(&problem), [4, 4, 4]);
     assert_eq!(changes(&problem), 4);
-    let moved = plan(&problem)
-        .placements
-        .into_values()
-        .find(|placed| placed.target == Some(container("c")));
+    let moved = plan(&problem).placements.into_values().find(|placed| placed.target == Some(container("c")));
     let text = moved.unwrap().rule.to_string();
-    assert!(
-        text.ends_with("(load 6) to c (load 0) to even out the load"),
-        "{text}"
-    );
+    assert!(text.ends_with("(load 6) to c (load 0) to even out the load"), "{text}");
 }
 
 #[test]
 fn nothing_moves_within_the_goal() {
     let mut problem = containers(&["a", "b"]);
     for index in 0..21 {
-        add(
-            &mut problem,
-            &format!("p.S{index:02}"),
-            on(if index < 11 { "a" } else { "b" }),
-        );
+        add(&mut problem, &format!("p.S{index:02}"), on(if index < 11 { "a" } else { "b" }));
     }
     assert_eq!(changes(&problem), 0);
 }
@@ -99,20 +74,8 @@ fn a_container_that_cannot_get_lighter_excuses_no_other() {
 #[test]
 fn two_sensors_change_places_when_one_move_cannot_help() {
     let mut problem = containers(&["a", "b"]);
-    for (name, weight, holder) in [
-        ("p.A", 5, "a"),
-        ("p.B", 3, "a"),
-        ("p.C", 3, "b"),
-        ("p.D", 1, "b"),
-    ] {
-        add(
-            &mut problem,
-            name,
-            SensorNeed {
-                weight,
-                ..on(holder)
-            },
-        );
+    for (name, weight, holder) in [("p.A", 5, "a"), ("p.B", 3, "a"), ("p.C", 3, "b"), ("p.D", 1, "b")] {
+        add(&mut problem, name, SensorNeed { weight, ..on(holder) });
     }
     assert_eq!(loads(&problem), [6, 6]);
     assert_eq!(changes(&problem), 2);
@@ -125,21 +88,11 @@ fn those_that_may_move_leave_an_overfull_container_first() {
     add(&mut problem, "p.Fixed", fixed("a"));
     add(&mut problem, "p.FixedToo", fixed("a"));
     add(&mut problem, "p.Movable", on("a"));
-    expect(
-        &problem,
-        "p.Movable",
-        Some("b"),
-        "leaves a, which carried 3 of 2, for b",
-    );
+    expect(&problem, "p.Movable", Some("b"), "leaves a, which carried 3 of 2, for b");
     room(&mut problem, "a").capacity = Some(1);
     assert_eq!(loads(&problem), [1, 2], "then the others");
     room(&mut problem, "b").capacity = Some(0);
-    expect(
-        &problem,
-        "p.Movable",
-        Some("a"),
-        "stays on a although that carries 3 of 1: no other container can take it",
-    );
+    expect(&problem, "p.Movable", Some("a"), "stays on a although that carries 3 of 1: no other container can take it");
 }
 
 #[test]
@@ -147,24 +100,7 @@ fn a_sensor_makes_room_for_one_that_fits_nowhere_else() {
     let mut problem = containers(&["a", "b"]);
     room(&mut problem, "a").capacity = Some(1);
     add(&mut problem, "p.Here", on("a"));
-    add(
-        &mut problem,
-        "p.New",
-        SensorNeed {
-            offers: offers(&["a"]),
-            ..sensor()
-        },
-    );
-    expect(
-        &problem,
-        "p.New",
-        Some("a"),
-        "is placed on a beside a load of 0",
-    );
-    expect(
-        &problem,
-        "p.Here",
-        Some("b"),
-        "leaves a for b to make room for another sensor",
-    );
+    add(&mut problem, "p.New", SensorNeed { offers: offers(&["a"]), ..sensor() });
+    expect(&problem, "p.New", Some("a"), "is placed on a beside a load of 0");
+    expect(&problem, "p.Here", Some("b"), "leaves a for b to make room for another sensor");
 }
