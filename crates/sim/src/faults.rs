@@ -62,9 +62,15 @@ impl World {
 
     fn holder(&self, sensor: usize) -> Option<usize> {
         let reference = st2sa_core::names::SensorRef::new(&self.run.setup.sensors[sensor].name);
-        self.nodes
-            .iter()
-            .position(|node| node.session.as_ref().is_some_and(|session| session.active(&reference).is_some()))
+        let holds = |node: &usize| {
+            let session = self.nodes[*node].session.as_ref();
+            session.is_some_and(|session| session.active(&reference).is_some())
+        };
+        // A frozen one holds it no more than on paper.
+        let live = |node: &usize| self.nodes[*node].clock.read(self.now) < self.checker.leases[*node].end;
+        let mut holders: Vec<_> = (0..self.nodes.len()).filter(holds).collect();
+        holders.sort_by_key(|node| !live(node));
+        holders.first().copied()
     }
 
     fn pairs(&self, from: End, to: End) -> Vec<(End, End)> {

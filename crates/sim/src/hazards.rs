@@ -270,15 +270,16 @@ pub const ALL: &[Scenario] = &[
         windows: &[Window::GrantAfterStop],
         share: 4,
         script: |s| {
-            s.setup.sensors[0].poll = (MILLI, 50 * MILLI);
-            for to in [1, 2, 0, 1] {
+            s.setup.sensors[0].poll = (MILLI, 300 * MILLI);
+            for to in 0..3 {
                 let (up, down) = (s.span(650), s.span(350));
                 s.at(3_500, Fault::Lag(End::Machine(to), End::Leader, up, 9 * SECOND));
                 s.then(0, Fault::Lag(End::Leader, End::Machine(to), down, 9 * SECOND));
             }
-            s.at(5_000, Fault::Mood(0, None, Mood::Dies, 5 * SECOND));
-            for to in [1, 2, 0, 1, 2] {
-                s.then_move(1_200, to);
+            for to in [1, 2, 0, 1] {
+                s.then_move(1_900, to);
+                let span = s.rng.random_range(700..1_600) * MILLI;
+                s.then(300, Fault::Mood(0, None, Mood::Dies, span));
             }
         },
     },
