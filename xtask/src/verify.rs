@@ -9,13 +9,12 @@ use crate::program::Program;
 use crate::steps::{self, Step};
 use crate::{deny, hygiene, needs, python, sim};
 
-/// Seeds simulated by the gate: a short version of the run of 10,000, so that the gate stays
-/// something one runs before every commit.
-const GATE_SEEDS: &str = "2000";
+/// Seeds simulated by the gate: what the project promises to hold, some ten seconds of it.
+const GATE_SEEDS: &str = "10000";
 
-/// Seeds spent on each guard that is taken out: a short version too. A guard whose absence takes
-/// more seeds than this to be noticed is one the simulation hardly tests.
-const GATE_SEEDS_PER_BROKEN_GUARD: &str = "500";
+/// Seeds at the most for each guard that is taken out; most need a few hundred, all of them together
+/// some two minutes. A guard whose absence takes more to be noticed is one the simulation hardly tests.
+const GATE_SEEDS_PER_BROKEN_GUARD: &str = "10000";
 
 /// Runs the gate.
 pub(crate) fn run() -> Result<ExitCode> {
@@ -67,7 +66,8 @@ fn tests() -> Result<()> {
 }
 
 fn simulation() -> Result<()> {
-    sim::check(&["--seeds", GATE_SEEDS])
+    sim::check(&["--seeds", GATE_SEEDS])?;
+    sim::check(&["--scenario", "all"])
 }
 
 fn broken_guards() -> Result<()> {

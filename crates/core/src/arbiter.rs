@@ -3,11 +3,12 @@
 //! `handle(now, event)` changes its state and returns commands in the order in which the shell carries
 //! them out; `next_deadline()` names when to wake it, and why. The shell's side of the contract:
 //!
-//! - `now` is CLOCK_BOOTTIME, read after the message was read;
+//! - `now` is `CLOCK_BOOTTIME`, read after the message was read;
 //! - every engine request is answered exactly once, with [`Reply::Unknown`] after about one heartbeat
 //!   without an answer;
 //! - after a wait it hands over what is waiting before it wakes the arbiter for a deadline.
 
+mod follower;
 mod grants;
 mod health;
 mod journal;
@@ -16,6 +17,8 @@ mod operator;
 mod peers;
 mod register;
 mod sensor;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::BTreeMap;
@@ -28,8 +31,9 @@ use crate::policy::Policy;
 use crate::time::{Span, Time};
 use crate::timing::Timing;
 
+use follower::Follower;
+use leadership::Leadership;
 pub use leadership::Phase;
-use leadership::{Follower, Leadership};
 pub use operator::{Answer, Verb};
 use register::Member;
 use sensor::Sensor;

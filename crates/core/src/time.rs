@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-/// A moment of one process's CLOCK_BOOTTIME, in nanoseconds.
+/// A moment of one process's `CLOCK_BOOTTIME`, in nanoseconds.
 ///
 /// Moments of two machines are never compared: what crosses the network is an age, a length of time,
 /// or an echo of the reader's own moment.

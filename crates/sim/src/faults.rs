@@ -138,7 +138,7 @@ impl World {
             Fault::Wipe(index) => self.arbitrators[index].disk = st2sa_core::names::Term(0),
             Fault::Mood(sensor, node, mood, span) => self.set_mood(sensor, node, mood, span),
             Fault::Code(node, sensor, digest) => self.new_code(node, sensor, digest),
-            Fault::Operator(verb) => self.operate(verb),
+            Fault::Operator(verb) => self.operate(&verb),
             Fault::Start(node) => self.start_container(node),
             Fault::Leave(node, again) => self.leave(node, again),
             Fault::Retime(index, timing) => {
@@ -357,7 +357,7 @@ impl World {
     }
 
     /// Asks whoever leads; asks again where the answer may have been lost.
-    pub(crate) fn operate(&mut self, verb: Verb) {
+    pub(crate) fn operate(&mut self, verb: &Verb) {
         self.operators += 1;
         let request = self.operators;
         self.asked.insert(request, verb.clone());
@@ -461,13 +461,13 @@ impl World {
         for sensor in sensors {
             let sensor = st2sa_core::names::SensorRef::new(sensor);
             if self.store.get(&st2sa_core::engine::Key::Pause(sensor.clone())).is_some() {
-                self.operate(Verb::Resume(sensor));
+                self.operate(&Verb::Resume(sensor));
             }
         }
         for node in 0..self.nodes.len() {
             let name = ContainerName::new(&self.run.setup.machines[node].name);
             if self.store.get(&st2sa_core::engine::Key::Drain(name.clone())).is_some() {
-                self.operate(Verb::Undrain(name));
+                self.operate(&Verb::Undrain(name));
             }
         }
     }

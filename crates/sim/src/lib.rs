@@ -2,7 +2,7 @@
 //!
 //! A [`plan::Run`] is a cluster and what happens to it, as data; [`world::World`] plays it: arbitrators,
 //! containers, guardians and sensor processes that pause separately, on clocks that differ, over
-//! streams and an engine that do what real ones may. [`checker`] holds the invariants.
+//! streams and an engine that do what real ones may. [`INVARIANTS`] are checked after every step.
 
 mod checker;
 mod clock;
@@ -12,6 +12,7 @@ mod judge;
 mod net;
 mod node;
 pub mod plan;
+mod process;
 pub mod random;
 pub mod runner;
 pub mod script;

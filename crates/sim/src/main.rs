@@ -1,5 +1,6 @@
 //! `st2sa-sim`: plays simulated clusters of st2sa's core; see `cargo xtask sim --help`.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -108,16 +109,12 @@ fn play(run: &Run, kept: Option<&[usize]>) -> bool {
         println!("fault {index} at {:.3} s: {fault:?}", seconds(u128::from(*at)));
     }
     let outcome = World::new(run, Trace::printing()).finish();
-    match outcome.violation {
-        Some(violation) => {
-            println!("FAILED at {:.3} s: {violation}", seconds(u128::from(violation.at)));
-            false
-        }
-        None => {
-            println!("held every invariant for {:.1} simulated s", seconds(u128::from(outcome.simulated)));
-            true
-        }
+    if let Some(violation) = outcome.violation {
+        println!("FAILED at {:.3} s: {violation}", seconds(u128::from(violation.at)));
+        return false;
     }
+    println!("held every invariant for {:.1} simulated s", seconds(u128::from(outcome.simulated)));
+    true
 }
 
 fn run_seeds(simulate: &Simulate) -> bool {
@@ -277,14 +274,14 @@ fn tables() -> String {
         "\n## Invariants\n\nChecked after every step, from true time.\n\n| invariant | what holds |\n|---|---|\n",
     );
     for (name, what) in INVARIANTS {
-        text.push_str(&format!("| {name} | {what} |\n"));
+        let _ = writeln!(text, "| {name} | {what} |");
     }
     text.push_str(
         "\n## Windows\n\nSituations in which a guard is all that stands between a cluster and a broken invariant.\n\
          1,000 seeds or more fail when one was never entered.\n\n| window | what it is |\n|---|---|\n",
     );
     for window in Window::ALL {
-        text.push_str(&format!("| {window} | {} |\n", window.meaning().trim()));
+        let _ = writeln!(text, "| {window} | {} |", window.meaning().trim());
     }
     text.push_str(
         "\n## Scenarios\n\nKnown ways in which earlier designs broke, each scripted and varied.\n\
@@ -292,7 +289,7 @@ fn tables() -> String {
     );
     for scenario in hazards::ALL {
         let windows: Vec<_> = scenario.windows.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("| {} | {} | {} |\n", scenario.name, scenario.what, windows.join(", ")));
+        let _ = writeln!(text, "| {} | {} | {} |", scenario.name, scenario.what, windows.join(", "));
     }
     text
 }

@@ -11,8 +11,9 @@ use st2sa_core::session::{self, Outcome, Session, Work};
 
 use crate::clock::{Clock, MILLI, Nanos};
 use crate::plan::{Mood, Setup};
+use crate::process::Process;
 use crate::windows::Window;
-use crate::world::{self, Happening, Process, World};
+use crate::world::{self, Happening, World};
 
 pub(crate) struct Node {
     pub(crate) name: ContainerName,
@@ -80,9 +81,9 @@ impl Node {
         Self {
             name: ContainerName::new(&setup.machines[index].name),
             clock,
-            container: world::new_process(),
+            container: Process::new(),
             session: None,
-            guardian: world::new_process(),
+            guardian: Process::new(),
             guard: Guardian::default(),
             sensors: BTreeMap::new(),
             frozen: true,

@@ -149,7 +149,7 @@ fn carry_out(setup: &Setup, cluster: &mut Option<World>, command: &Command) -> R
             inflict(world, Fault::Pause(who, *span))
         }
         Command::Ask(verb) => {
-            let answer = world.ask(verb.clone());
+            let answer = world.ask(verb);
             world.show_answer(answer)
         }
         Command::Show(Show::Sensors) => world.show_sensors(),

@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Asks whoever leads and waits for the answer; nothing if nobody leads, or no answer comes.
-    pub(crate) fn ask(&mut self, verb: Verb) -> Option<Answer> {
+    pub(crate) fn ask(&mut self, verb: &Verb) -> Option<Answer> {
         self.leader()?;
         self.told.answers.clear();
         self.operate(verb);

@@ -68,7 +68,7 @@ impl Arbiter {
             by: name.clone(),
             fence,
             cause,
-            unapplied: Some(None),
+            unapplied: Some(Status::Active(None)),
             told_at: now,
             digest,
             revoked: revoked.clone(),
@@ -93,7 +93,7 @@ impl Arbiter {
         }
         for (sensor, fence, name, polled_at) in waiting {
             let Some(leadership) = self.leader() else { return };
-            if !leadership.register.get(&name).is_some_and(|member| member.live.is_some()) {
+            if leadership.register.get(&name).is_none_or(|member| member.live.is_none()) {
                 continue;
             }
             let state = leadership.sensor(&sensor);
@@ -161,8 +161,8 @@ impl Arbiter {
             }
             if held.revoked.is_some() {
                 again.push((sensor, fence, Status::Standby));
-            } else if let Some(activation) = &held.unapplied {
-                again.push((sensor, fence, Status::Active(activation.clone())));
+            } else if let Some(status) = &held.unapplied {
+                again.push((sensor, fence, status.clone()));
             }
         }
         if let Some(sensor) = deaf
@@ -274,7 +274,7 @@ impl Arbiter {
             state.holder = Holder::Preparing(Box::new(Preparing { to, cause, who, seal, sealing: None }));
             self.read_for_activation(sensor);
         } else {
-            self.grant(now, sensor, to, cause, &who, None);
+            self.grant(now, sensor, &to, cause, &who, None);
         }
     }
 
@@ -282,35 +282,29 @@ impl Arbiter {
         &mut self,
         now: Time,
         sensor: &SensorRef,
-        to: ContainerName,
+        to: &ContainerName,
         cause: Cause,
         who: &str,
         journal: Option<Journal>,
     ) {
         let Some(leadership) = self.leader() else { return };
         let fence = leadership.next_fence();
-        let digest = leadership.offer(&to, sensor).map(|offer| offer.digest);
+        let digest = leadership.offer(to, sensor).map(|offer| offer.digest);
         let state = leadership.sensor(sensor);
         if matches!(cause, Cause::Balanced | Cause::NewCode) {
             state.moved_at = Some(now);
         }
         state.last_on = Some(to.clone());
-        if state.wanted.as_ref().is_some_and(|(wanted, _)| *wanted == to) {
+        if state.wanted.as_ref().is_some_and(|(wanted, _)| wanted == to) {
             state.wanted = None;
         }
-        let activation = Some(Box::new(Activation { journal, polled_ago: state.polled_ago(now) }));
-        let held = Held {
-            by: to.clone(),
-            fence,
-            cause,
-            unapplied: Some(activation.clone()),
-            told_at: now,
-            digest,
-            revoked: None,
-        };
+        let activation = Activation { journal, polled_ago: state.polled_ago(now) };
+        let status = Status::Active(Some(Box::new(activation)));
+        let held =
+            Held { by: to.clone(), fence, cause, unapplied: Some(status.clone()), told_at: now, digest, revoked: None };
         state.holder = Holder::Held(Box::new(held));
-        self.record(now, sensor, None, Some(&to), fence, (cause, who));
-        self.tell(&to, sensor, fence, Status::Active(activation));
+        self.record(now, sensor, None, Some(to), fence, (cause, who));
+        self.tell(to, sensor, fence, status);
     }
 
     pub(super) fn revoke(&mut self, now: Time, sensor: &SensorRef, cause: Cause, who: &str) {

@@ -224,7 +224,7 @@ impl Arbiter {
         let state = leadership.sensor(sensor);
         let Holder::Preparing(preparing) = std::mem::replace(&mut state.holder, Holder::Free) else { return };
         state.log.stored = Some(journal.clone());
-        self.grant(now, sensor, preparing.to, preparing.cause, &preparing.who, Some(journal));
+        self.grant(now, sensor, &preparing.to, preparing.cause, &preparing.who, Some(journal));
     }
 
     fn committed(&mut self, sensor: &SensorRef, entry: EntryId) {

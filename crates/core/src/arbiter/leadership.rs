@@ -2,49 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::follower::Follower;
 use super::register::Member;
 use super::sensor::{Holder, Sensor};
 use super::{Arbiter, Command, Config, Role};
-use crate::engine::{Electors, Intent, Key, LeaderSeen, Reply, Request, Snapshot, Token, Transaction, Value, Write};
+use crate::engine::{Electors, Intent, Key, Reply, Request, Snapshot, Token, Transaction, Value, Write};
 use crate::guard;
-use crate::message::{Hello, ToContainer, ToPeer};
+use crate::message::{Hello, ToContainer};
 use crate::names::{
     ArbitratorId, ContainerName, Digest, EntryId, Fence, RequestId, SensorRef, SessionId, StreamId, Term,
 };
 use crate::time::{Span, Time};
-
-/// An arbitrator that does not lead.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Follower {
-    /// It campaigns no earlier, except as the first elector of an empty store.
-    pub(super) not_before: Time,
-    /// It never campaigns before this, whatever the store says (after a resignation).
-    pub(super) barred_until: Time,
-    /// The next look at the store.
-    pub(super) look_at: Time,
-    pub(super) asked: Option<Asked>,
-    /// Being asked by the leader to extend its leadership: is the store really away?
-    pub(super) probe: Option<Probe>,
-    /// Not in the electors' list: asks the leader to be.
-    pub(super) elector: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Asked {
-    pub(super) request: RequestId,
-    pub(super) sent_at: Time,
-    /// The leadership tried for; `None` for a mere look.
-    pub(super) token: Option<Token>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Probe {
-    pub(super) asker: ArbitratorId,
-    pub(super) term: Term,
-    pub(super) ask: u64,
-    pub(super) request: RequestId,
-    pub(super) deadline: Time,
-}
 
 /// How far a leader is with what it must know before it gives sensors away (rule 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,28 +112,6 @@ pub(super) enum Pending {
     Mark { sensor: SensorRef, entry: EntryId },
 }
 
-impl Follower {
-    pub(super) fn starting(now: Time, not_before: Time) -> Self {
-        Self { not_before, barred_until: now, look_at: now, asked: None, probe: None, elector: true }
-    }
-
-    pub(super) fn next_deadline(&self, promised_until: Time) -> Option<(Time, &'static str)> {
-        let look_at = guard!(PromiseHolds, self.look_at.max(promised_until), else self.look_at);
-        let look = (look_at, "look at the leadership");
-        let look = if self.asked.is_some() { None } else { Some(look) };
-        let probe = self.probe.as_ref().map(|probe| (probe.deadline, "the store does not answer"));
-        look.into_iter().chain(probe).min()
-    }
-
-    pub(super) fn each_time(&mut self, f: &mut impl FnMut(&mut Time)) {
-        f(&mut self.not_before);
-        f(&mut self.barred_until);
-        f(&mut self.look_at);
-        self.asked.iter_mut().for_each(|asked| f(&mut asked.sent_at));
-        self.probe.iter_mut().for_each(|probe| f(&mut probe.deadline));
-    }
-}
-
 impl Arbiter {
     /// The term that this arbitrator leads, while its leadership is in force.
     pub fn leads(&self, now: Time) -> Option<Term> {
@@ -210,17 +156,6 @@ impl Arbiter {
         }
     }
 
-    pub(super) fn on_leader_seen(&mut self, now: Time, leader: Option<LeaderSeen>) {
-        if let Some(seen) = &leader {
-            self.know_term(seen.term);
-        }
-        let Role::Follower(follower) = &mut self.role else { return };
-        if leader.is_none() && self.seen.is_some() {
-            follower.look_at = follower.look_at.min(now);
-        }
-        self.seen = leader;
-    }
-
     pub(super) fn know_term(&mut self, term: Term) {
         if term > self.highest {
             self.highest = term;
@@ -234,98 +169,6 @@ impl Arbiter {
             Role::Follower(_) => self.follow(now),
             Role::Leader(_) => self.lead(now),
         }
-    }
-
-    fn follow(&mut self, now: Time) {
-        self.probe_over(now);
-        let promised = self.promised(now);
-        let Role::Follower(follower) = &mut self.role else { return };
-        if follower.asked.is_some() || now < follower.look_at || promised {
-            return;
-        }
-        let still = now < follower.not_before && guard!(StartKeepsStill, true, else false);
-        let may_try = self.seen.is_none() && now >= follower.barred_until;
-        let token = may_try.then(|| self.new_token());
-        let ask = match &token {
-            Some(token) => Request::Campaign {
-                token: token.clone(),
-                above: self.highest,
-                session_ttl: self.config.timing.session_ttl,
-                only_as_first: still,
-            },
-            None => Request::Observe,
-        };
-        let request = self.ask(ask);
-        let look_every = self.config.timing.heartbeat + self.jitter();
-        if let Role::Follower(follower) = &mut self.role {
-            follower.asked = Some(Asked { request, sent_at: now, token });
-            follower.look_at = now + look_every;
-        }
-    }
-
-    /// Promised the leader not to campaign, and not to act on a campaign already sent (rule 11).
-    fn promised(&self, now: Time) -> bool {
-        now < self.promised_until && guard!(PromiseHolds, true, else false)
-    }
-
-    /// Up to 200 ms, different for each arbitrator and try, so that they do not all ask at once.
-    pub(super) fn jitter(&self) -> Span {
-        let seed = self.incarnation.0 ^ self.requests.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Span::from_millis(seed.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32 & 0x7F) + Span::from_millis(50)
-    }
-
-    /// The engine's answer to a follower's request.
-    pub(super) fn on_follower_reply(&mut self, now: Time, request: RequestId, reply: Reply) {
-        let Role::Follower(follower) = &mut self.role else { return };
-        if follower.probe.as_ref().is_some_and(|probe| probe.request == request) {
-            if reply == Reply::Unknown {
-                follower.probe.iter_mut().for_each(|probe| probe.deadline = now);
-            } else {
-                follower.probe = None;
-            }
-            return;
-        }
-        let asked = follower.asked.take_if(|asked| asked.request == request);
-        match reply {
-            Reply::Won { term, longest_ttl } => self.on_won(now, asked, term, longest_ttl),
-            Reply::NotWon { leader, elector } => {
-                follower.elector = elector;
-                self.look(now, leader);
-                self.ask_to_elect();
-            }
-            Reply::Observed { leader } => self.look(now, leader),
-            _ => {}
-        }
-    }
-
-    /// Takes note of who leads; looks again soon where nobody does.
-    fn look(&mut self, now: Time, leader: Option<LeaderSeen>) {
-        let soon = now + self.jitter();
-        let slow = now + self.config.timing.leader_ttl;
-        if let Some(seen) = &leader {
-            self.know_term(seen.term);
-        }
-        if let Role::Follower(follower) = &mut self.role {
-            follower.look_at = if leader.is_some() { slow } else { soon };
-        }
-        self.seen = leader;
-    }
-
-    fn on_won(&mut self, now: Time, asked: Option<Asked>, term: Term, longest_ttl: Span) {
-        self.know_term(term);
-        let promised = self.promised(now);
-        let Some(Asked { sent_at, token: Some(token), .. }) = asked else { return };
-        let leadership = Leadership::new(&self.config, term, token.clone(), sent_at, now, longest_ttl);
-        if promised || now >= leadership.acts_until(&self.config) {
-            self.ask(Request::Resign { token });
-            return;
-        }
-        let read = self.ask(Request::ReadAll);
-        let mut leadership = leadership;
-        leadership.pending.insert(read, Pending::Read);
-        self.role = Role::Leader(Box::new(leadership));
-        self.seen = Some(LeaderSeen { arbitrator: self.config.me.clone(), term });
-        self.stranded.clear();
     }
 
     fn lead(&mut self, now: Time) {
@@ -373,20 +216,19 @@ impl Arbiter {
             return;
         }
         match (pending, reply) {
+            (Pending::Electors(electors), Reply::Applied { version }) => leadership.electors = (electors, version),
             (Pending::Read, Reply::All(snapshot)) => self.on_snapshot(now, *snapshot),
-            (Pending::Read, _) => leadership.reread_at = Some(now),
+            (Pending::Read | Pending::Electors(_), _) => leadership.reread_at = Some(now),
             (Pending::Join { stream, hello, member }, Reply::Applied { version }) => {
-                self.joined(now, stream, *hello, *member, version);
+                self.joined(now, stream, &hello, *member, version);
             }
             (Pending::Replace { stream, hello, member }, Reply::Applied { version }) => {
-                self.replaced(now, stream, *hello, *member, version);
+                self.replaced(now, stream, &hello, *member, version);
             }
             (Pending::Strike { name }, Reply::Applied { .. }) => self.struck(now, &name),
             (Pending::Join { .. } | Pending::Replace { .. } | Pending::Strike { .. }, _) => {
                 leadership.reread_at = Some(now);
             }
-            (Pending::Electors(electors), Reply::Applied { version }) => leadership.electors = (electors, version),
-            (Pending::Electors(_), _) => leadership.reread_at = Some(now),
             (Pending::Intent { request, who, verb }, reply) => self.intent_written(request, who, verb, &reply),
             (Pending::Prepare { sensor }, reply) => self.prepared(now, &sensor, reply),
             (Pending::Cache { sensor }, reply) => self.cached(&sensor, reply),
@@ -543,20 +385,10 @@ impl Arbiter {
             Role::Leader(_) => self.on_leader_reply(now, request, reply),
         }
     }
-
-    /// A standby that is not in the electors' list asks the leader to be.
-    pub(super) fn ask_to_elect(&mut self) {
-        let Role::Follower(follower) = &self.role else { return };
-        let Some(seen) = &self.seen else { return };
-        if !follower.elector {
-            let to = seen.arbitrator.clone();
-            self.outbox.push(Command::Peer { to, message: ToPeer::Elector });
-        }
-    }
 }
 
 impl Leadership {
-    fn new(config: &Config, term: Term, token: Token, sent_at: Time, now: Time, longest_ttl: Span) -> Self {
+    pub(super) fn new(config: &Config, term: Term, token: Token, sent_at: Time, now: Time, longest_ttl: Span) -> Self {
         Self {
             term,
             token,

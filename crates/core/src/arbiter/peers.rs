@@ -1,6 +1,7 @@
 //! Arbitrator to arbitrator: electors, extensions while the store is away (rule 11), stranded containers.
 
-use super::leadership::{Extension, Pending, Probe};
+use super::follower::Probe;
+use super::leadership::{Extension, Pending};
 use super::{Arbiter, Command, Role};
 use crate::engine::{Check, Electors, Key, LeaderSeen, Request, Value, Write};
 use crate::guard;

@@ -176,7 +176,7 @@ impl Arbiter {
         self.transact(vec![check], vec![write], Pending::Replace { stream, hello: Box::new(hello), member });
     }
 
-    pub(super) fn joined(&mut self, now: Time, stream: StreamId, hello: Hello, mut member: Member, version: u64) {
+    pub(super) fn joined(&mut self, now: Time, stream: StreamId, hello: &Hello, mut member: Member, version: u64) {
         let Some(leadership) = self.leader() else { return };
         if leadership.register.get(&hello.name).is_some_and(|member| member.version > 0) {
             return;
@@ -189,10 +189,10 @@ impl Arbiter {
             return;
         }
         leadership.register.insert(hello.name.clone(), member);
-        self.welcome(stream, &hello);
+        self.welcome(stream, hello);
     }
 
-    pub(super) fn replaced(&mut self, now: Time, stream: StreamId, hello: Hello, member: Member, version: u64) {
+    pub(super) fn replaced(&mut self, now: Time, stream: StreamId, hello: &Hello, member: Member, version: u64) {
         self.free_all(now, &hello.name, Cause::Restarted);
         if let Some(leadership) = self.leader() {
             leadership.register.remove(&hello.name);

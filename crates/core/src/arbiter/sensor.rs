@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::leadership::{Leadership, Phase};
 use crate::engine::{Entry, Journal};
 use crate::history::Cause;
-use crate::message::Activation;
+use crate::message::Status;
 use crate::names::{ContainerName, Digest, EntryId, Fence, SensorRef};
 use crate::time::{Span, Time};
 
@@ -66,8 +66,8 @@ pub(super) struct Held {
     pub(super) by: ContainerName,
     pub(super) fence: Fence,
     pub(super) cause: Cause,
-    /// What the instance starts from, kept until the container has applied the status.
-    pub(super) unapplied: Option<Option<Box<Activation>>>,
+    /// What the container was told, until it has applied that.
+    pub(super) unapplied: Option<Status>,
     pub(super) told_at: Time,
     /// The code that it runs, where known.
     pub(super) digest: Option<Digest>,

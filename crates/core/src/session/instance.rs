@@ -149,7 +149,7 @@ impl Instance {
     pub(super) fn activate(&mut self, now: Time, fence: Fence, activation: Activation) {
         let due = match (self.offer.kind, activation.polled_ago) {
             (Kind::Polling { interval }, Some(ago)) if ago < interval => now + interval.saturating_sub(ago),
-            (Kind::Polling { .. }, _) | (Kind::Passive, _) => now,
+            (Kind::Polling { .. } | Kind::Passive, _) => now,
         };
         self.errors = 0;
         self.good = 0;
@@ -326,7 +326,7 @@ impl Instance {
     }
 
     /// The process that must be killed now, if any.
-    pub(super) fn to_kill(&mut self, now: Time) -> Option<ProcessId> {
+    pub(super) fn process_to_kill(&mut self, now: Time) -> Option<ProcessId> {
         let process = self.process.as_mut().filter(|process| !process.killed)?;
         let mut kill = process.discarded;
         if let Some(grant) = &mut self.grant

@@ -1,0 +1,16 @@
+//! One call of `handle` a test: a known state, one event, and the whole list of commands.
+
+mod binding;
+mod build;
+mod campaign;
+mod fail_safe;
+mod heartbeat;
+mod hello;
+mod journal;
+mod leadership;
+mod operator;
+mod shift;
+mod stranded;
+mod strike;
+mod wait;
+mod word;

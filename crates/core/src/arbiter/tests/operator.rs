@@ -1,0 +1,155 @@
+//! What operators ask for: moves, and intents that count from when they are durable.
+
+use super::build::*;
+use crate::arbiter::{Answer, Command, Event, Verb};
+use crate::engine::{Intent, Key, Reply, Request, Transaction, Value, Write};
+use crate::history::{Cause, Record};
+use crate::message::{Activation, Effects, Status, StopCause, ToArbitrator, ToContainer};
+use crate::names::RequestId;
+
+fn asked(verb: Verb) -> Event {
+    Event::Operator { request: 77, who: "op".into(), verb }
+}
+
+fn answer(answer: Answer) -> Command {
+    Command::Answer { request: 77, answer }
+}
+
+fn standby() -> Command {
+    send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 1), status: Status::Standby })
+}
+
+fn write(write: Write) -> Request {
+    Request::Transact(Transaction { token: token(1), checks: Vec::new(), writes: vec![write] })
+}
+
+fn intent(key: Key) -> Request {
+    write(Write::Put(key, Value::Intent(Intent { who: "op".into() })))
+}
+
+/// A leader that was asked for `verb`, with the request that makes it durable.
+fn writing(verb: Verb) -> (Rig, RequestId) {
+    let mut rig = Rig::holding(Effects::Direct);
+    let request = rig.request();
+    rig.take(asked(verb));
+    (rig, request)
+}
+
+#[test]
+fn a_standby_names_the_leader() {
+    let mut rig = Rig::follower();
+    rig.take(Event::Wake);
+    let commands = rig.take(asked(Verb::Pause(x())));
+    assert_eq!(commands, [answer(Answer::NotLeader(None))]);
+}
+
+#[test]
+fn a_move_begins_with_the_holders_standing_by() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let commands = rig.take(asked(Verb::Move { sensor: x(), to: name("b") }));
+    assert_eq!(commands, [answer(Answer::Done), standby()]);
+}
+
+#[test]
+fn a_move_goes_on_with_the_holders_word() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.take(asked(Verb::Move { sensor: x(), to: name("b") }));
+    let commands = rig.hear(A, ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Asked });
+    let record = |from, to, fence| {
+        Command::Record(Record { at: rig.now, sensor: x(), from, to, fence, cause: Cause::Moved, who: "op".into() })
+    };
+    let status = Status::Active(Some(Box::new(Activation::default())));
+    assert_eq!(
+        commands,
+        [
+            record(Some(name("a")), None, fence(1, 1)),
+            record(None, Some(name("b")), fence(1, 2)),
+            send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status }),
+        ]
+    );
+}
+
+#[test]
+fn a_move_to_where_it_cannot_run_is_refused_with_the_reason() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let commands = rig.take(asked(Verb::Move { sensor: x(), to: name("z") }));
+    let [Command::Answer { request: 77, answer: Answer::Refused(reason) }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert!(reason.starts_with("p.X cannot run on z: "), "{reason}");
+}
+
+#[test]
+fn a_pause_is_written_before_it_is_answered() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let request = rig.request();
+    assert_eq!(rig.take(asked(Verb::Pause(x()))), [ask(request, intent(Key::Pause(x())))]);
+}
+
+#[test]
+fn a_pause_takes_effect_when_it_is_durable() {
+    let (mut rig, request) = writing(Verb::Pause(x()));
+    let commands = rig.answer(request, Reply::Applied { version: 500 });
+    assert_eq!(commands, [answer(Answer::Done), standby()]);
+}
+
+#[test]
+fn a_pause_of_unknown_outcome_is_answered_so() {
+    let (mut rig, request) = writing(Verb::Pause(x()));
+    let commands = rig.answer(request, Reply::Unknown);
+    assert!(commands.contains(&answer(Answer::Unknown)), "{commands:?}");
+    assert!(!commands.contains(&standby()), "{commands:?}");
+}
+
+#[test]
+fn a_paused_sensor_is_given_to_nobody() {
+    let (mut rig, request) = writing(Verb::Pause(x()));
+    rig.answer(request, Reply::Applied { version: 500 });
+    let commands = rig.hear(A, ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Asked });
+    let (from, cause) = (Some(name("a")), Cause::Paused);
+    let record = Record { at: rig.now, sensor: x(), from, to: None, fence: fence(1, 1), cause, who: "op".into() };
+    assert_eq!(commands, [Command::Record(record)]);
+}
+
+#[test]
+fn a_resumption_takes_the_intent_away() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let request = rig.request();
+    let commands = rig.take(asked(Verb::Resume(x())));
+    assert_eq!(commands, [ask(request, write(Write::Delete(Key::Pause(x()))))]);
+}
+
+#[test]
+fn a_drain_is_written_before_it_is_answered() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let request = rig.request();
+    assert_eq!(rig.take(asked(Verb::Drain(name("a")))), [ask(request, intent(Key::Drain(name("a"))))]);
+}
+
+#[test]
+fn a_durable_drain_moves_what_can_run_elsewhere() {
+    let (mut rig, request) = writing(Verb::Drain(name("a")));
+    let commands = rig.answer(request, Reply::Applied { version: 500 });
+    assert_eq!(commands, [answer(Answer::Done), standby()]);
+}
+
+#[test]
+fn a_drain_leaves_what_can_run_nowhere_else() {
+    let (mut rig, request) = writing(Verb::Drain(name("a")));
+    rig.drive(from(B, ToArbitrator::Offers(Vec::new())));
+    let commands = rig.answer(request, Reply::Applied { version: 500 });
+    assert_eq!(commands, [answer(Answer::Done)]);
+}
+
+#[test]
+fn intents_of_earlier_leaders_are_found_and_kept() {
+    let (mut rig, read) = Rig::elected(config());
+    rig.stored.paused.insert(x(), Intent { who: "op".into() });
+    let found = rig.everything();
+    rig.drive(Event::Engine { request: read, reply: found });
+    rig.bind("a", A, 1);
+    let request = rig.request();
+    let code = write(Write::Put(Key::Code(x()), Value::Digest(crate::names::Digest(1))));
+    let commands = rig.hear(A, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)]));
+    assert_eq!(commands, [ask(request, code)]);
+}

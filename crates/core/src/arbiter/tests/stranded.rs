@@ -1,0 +1,75 @@
+//! Containers that greet a standby because they cannot reach the leader.
+
+use super::build::*;
+use crate::arbiter::{Command, Event};
+use crate::engine::{LeaderSeen, Request};
+use crate::message::{ToContainer, ToPeer};
+use crate::names::{StreamId, Term};
+
+/// A standby that sees l2 lead.
+fn standby() -> Rig {
+    let mut rig = Rig::follower();
+    rig.take(Event::LeaderSeen(Some(LeaderSeen { arbitrator: id("l2"), term: Term(4) })));
+    rig
+}
+
+fn not_leader(stream: StreamId) -> Command {
+    send(stream, ToContainer::NotLeader { leader: Some(id("l2")) })
+}
+
+fn stranded(containers: usize) -> Event {
+    Event::Peer { from: id("l2"), message: ToPeer::Stranded { containers } }
+}
+
+#[test]
+fn a_container_that_greets_a_standby_once_is_sent_on() {
+    let mut rig = standby();
+    assert_eq!(rig.hear(A, greet(hello("a"))), [not_leader(A)]);
+}
+
+#[test]
+fn a_container_that_keeps_greeting_a_standby_is_told_of_to_the_leader() {
+    let mut rig = standby();
+    let began = rig.now;
+    rig.hear(A, greet(hello("a")));
+    rig.now = began + millis(1_300);
+    rig.hear(A, greet(hello("a")));
+    rig.now = began + millis(2_600);
+    let commands = rig.hear(A, greet(hello("a")));
+    let told = Command::Peer { to: id("l2"), message: ToPeer::Stranded { containers: 1 } };
+    assert_eq!(commands, [told, not_leader(A)]);
+}
+
+#[test]
+fn a_leader_with_fewer_sessions_than_are_stranded_resigns_and_keeps_out_for_a_while() {
+    let mut rig = Rig::bound();
+    rig.pass(at(5_200), &[(A, 1), (B, 2)]);
+    let request = rig.request();
+    let farewell = ToContainer::Resigning;
+    assert_eq!(
+        rig.take(stranded(3)),
+        [
+            ask(request, Request::Resign { token: token(1) }),
+            send(A, farewell.clone()),
+            Command::Close(A),
+            send(B, farewell),
+            Command::Close(B),
+        ]
+    );
+    rig.now = at(15_199);
+    let request = rig.request();
+    assert_eq!(rig.take(Event::Wake), [ask(request, Request::Observe)]);
+}
+
+#[test]
+fn a_leader_with_as_many_sessions_as_are_stranded_stays() {
+    let mut rig = Rig::bound();
+    rig.pass(at(5_200), &[(A, 1), (B, 2)]);
+    assert_eq!(rig.take(stranded(2)), []);
+}
+
+#[test]
+fn a_leader_that_its_containers_have_had_no_time_to_find_stays() {
+    let mut rig = Rig::bound();
+    assert_eq!(rig.take(stranded(3)), []);
+}

@@ -1,0 +1,11 @@
+//! One call of `handle` a test: a known state, one event, and the whole list of commands.
+
+mod ack;
+mod build;
+mod commit;
+mod lease;
+mod leave;
+mod poll;
+mod shift;
+mod status;
+mod welcome;

@@ -1,0 +1,123 @@
+//! Polls: when they are due, and what becomes of those that raise, hang or die.
+
+use super::build::*;
+use crate::message::{Activation, Effects, Heartbeat, Report, StopCause};
+use crate::session::{Command, Event, Outcome};
+use crate::time::Span;
+
+fn poll() -> Command {
+    Command::Poll { process: PROCESS, fence: fence(1, 2) }
+}
+
+fn returned(outcome: Outcome) -> Event {
+    Event::PollReturned { process: PROCESS, outcome }
+}
+
+fn raised(effects: bool) -> Event {
+    returned(Outcome::Raised { effects })
+}
+
+#[test]
+fn after_a_hand_over_the_next_poll_is_due_one_interval_after_the_last_one_began() {
+    let mut rig = Rig::leased(Effects::Direct);
+    rig.now = at(300);
+    rig.hear(active(fence(1, 2), Activation { journal: None, polled_ago: Some(millis(400)) }));
+    assert_eq!(rig.take(Event::Activated(PROCESS)), []);
+    rig.now = at(899);
+    rig.take(Event::Wake);
+    rig.now = at(900);
+    assert_eq!(rig.take(Event::Wake), [poll()]);
+}
+
+#[test]
+fn ticks_that_were_missed_become_one_poll() {
+    let mut rig = Rig::leased(Effects::Direct);
+    rig.hear(active(fence(1, 2), Activation { journal: None, polled_ago: Some(millis(5_300)) }));
+    rig.now = at(100);
+    assert_eq!(rig.take(Event::Activated(PROCESS)), [poll()]);
+    rig.now = at(200);
+    assert_eq!(rig.take(returned(Outcome::Good(None))), []);
+    rig.live(at(1_000));
+    rig.now = at(1_100);
+    assert!(rig.take(Event::Wake).contains(&poll()));
+}
+
+#[test]
+fn a_poll_that_takes_longer_than_the_interval_is_followed_by_the_next_at_once() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.live(at(2_500));
+    assert_eq!(rig.take(returned(Outcome::Good(None))), [poll()]);
+}
+
+#[test]
+fn a_poll_that_raised_without_effects_keeps_its_process() {
+    let mut rig = Rig::polling(Effects::Journal);
+    assert_eq!(rig.take(raised(false)), []);
+}
+
+#[test]
+fn a_poll_that_raised_with_effects_loses_its_process() {
+    let mut rig = Rig::polling(Effects::Journal);
+    assert_eq!(rig.take(raised(true)), [Command::Kill(PROCESS)]);
+    assert_eq!(rig.take(Event::Gone(PROCESS)), [spawn(FRESH)]);
+    let values = Some(values());
+    assert_eq!(rig.take(Event::Ready(FRESH)), [Command::Activate { process: FRESH, values }]);
+}
+
+#[test]
+fn polls_that_keep_raising_are_reported_with_the_next_heartbeat() {
+    let mut rig = Rig::polling(Effects::Direct);
+    for until in [2_000, 3_000] {
+        assert_eq!(rig.take(raised(false)), []);
+        rig.live(at(until));
+    }
+    assert_eq!(rig.take(raised(false)), []);
+    rig.now = at(3_200);
+    let reports = vec![Report::Failing { sensor: x(), fence: fence(1, 2) }];
+    let polled = vec![(x(), millis(200))];
+    let expected = Heartbeat { polled, reports, ..heartbeat(1, 9, at(3_200)) };
+    assert_eq!(rig.take(Event::Wake), [send(FIRST, beat(expected))]);
+}
+
+#[test]
+fn a_poll_that_hangs_is_killed() {
+    let mut rig = Rig::polling(Effects::Direct);
+    let hung = at(1_000) + Span::from_secs(300);
+    rig.live(hung - millis(1));
+    rig.now = hung;
+    let commands = rig.take(Event::Wake);
+    assert!(commands.contains(&Command::Kill(PROCESS)), "{commands:?}");
+    let word = stopped(fence(1, 2), StopCause::Hung);
+    assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
+}
+
+#[test]
+fn a_process_that_dies_gives_the_word_at_once() {
+    let mut rig = Rig::polling(Effects::Direct);
+    let word = stopped(fence(1, 2), StopCause::Died);
+    assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
+    assert_eq!(rig.session.active(&x()), None);
+}
+
+#[test]
+fn a_standby_that_dies_gives_no_word_and_is_started_again_after_a_second() {
+    let mut rig = Rig::leased(Effects::Direct);
+    assert_eq!(rig.take(Event::Gone(PROCESS)), []);
+    rig.live(at(999));
+    rig.now = at(1_000);
+    assert_eq!(rig.take(Event::Wake), [spawn(FRESH)]);
+}
+
+#[test]
+fn a_failure_is_told_to_the_next_leader_with_its_age() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.take(Event::Gone(PROCESS));
+    rig.take(Event::StreamClosed(FIRST));
+    rig.now = at(1_250);
+    rig.take(Event::Wake);
+    rig.take(Event::StreamOpened(NEXT));
+    let commands = rig.hear_on(NEXT, welcome("l2", 2, 1, fence(1, 1)));
+    let failed = vec![(x(), millis(250))];
+    let binds = Some(crate::message::Binding { holds: Vec::new(), failed });
+    assert_eq!(commands[0], send(NEXT, beat(Heartbeat { binds, ..heartbeat(1, 1, at(1_250)) })));
+}

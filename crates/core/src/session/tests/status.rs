@@ -1,0 +1,154 @@
+//! Statuses: activated, fenced anew, and stopped for good.
+
+use super::build::*;
+use crate::message::{Activation, Effects, State, Status, StopCause, ToContainer};
+use crate::names::{ProcessId, SensorRef};
+use crate::session::{Command, Event, Outcome};
+
+fn activate() -> Command {
+    Command::Activate { process: PROCESS, values: None }
+}
+
+/// Active, with the word given for fence 1.2 since.
+fn stopped_once() -> Rig {
+    let mut rig = Rig::active(Effects::Direct);
+    rig.hear(standby(fence(1, 2)));
+    rig.take(Event::Gone(PROCESS));
+    rig
+}
+
+#[test]
+fn an_active_status_is_applied_and_the_process_is_set_up() {
+    let mut rig = Rig::leased(Effects::Direct);
+    let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
+    assert_eq!(commands, [send(FIRST, applied(fence(1, 2), State::Starting)), activate()]);
+}
+
+#[test]
+fn nothing_is_set_up_before_the_lease_holds() {
+    let mut rig = Rig::bound(Effects::Direct);
+    let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
+    assert_eq!(commands, [send(FIRST, applied(fence(1, 2), State::Frozen))]);
+    assert_eq!(rig.hear(ack(1, 1, at(0))), [Command::PublishLease(at(2_000)), activate()]);
+}
+
+#[test]
+fn an_overdue_sensor_polls_as_soon_as_it_is_set_up() {
+    let mut rig = Rig::leased(Effects::Direct);
+    rig.hear(active(fence(1, 2), Activation::default()));
+    let poll = Command::Poll { process: PROCESS, fence: fence(1, 2) };
+    assert_eq!(rig.take(Event::Activated(PROCESS)), [poll]);
+}
+
+#[test]
+fn a_newer_fence_is_applied_without_a_pause() {
+    let mut rig = Rig::polling(Effects::Direct);
+    assert_eq!(rig.hear(adopted(fence(2, 1))), [send(FIRST, applied(fence(2, 1), State::Running))]);
+    assert_eq!(rig.session.active(&x()), Some(fence(2, 1)));
+}
+
+#[test]
+fn an_older_fence_changes_nothing() {
+    let mut rig = Rig::polling(Effects::Direct);
+    assert_eq!(rig.hear(adopted(fence(1, 1))), []);
+    assert_eq!(rig.session.active(&x()), Some(fence(1, 2)));
+}
+
+#[test]
+fn a_status_that_is_said_again_is_applied_again() {
+    let mut rig = Rig::polling(Effects::Direct);
+    let again = active(fence(1, 2), just_polled(Effects::Direct));
+    assert_eq!(rig.hear(again), [send(FIRST, applied(fence(1, 2), State::Running))]);
+}
+
+#[test]
+fn an_idle_instance_is_killed_when_it_is_to_stand_by() {
+    let mut rig = Rig::active(Effects::Direct);
+    assert_eq!(rig.hear(standby(fence(1, 2))), [Command::Kill(PROCESS)]);
+}
+
+#[test]
+fn the_word_is_given_when_the_process_is_dead() {
+    let mut rig = Rig::active(Effects::Direct);
+    rig.hear(standby(fence(1, 2)));
+    let word = stopped(fence(1, 2), StopCause::Asked);
+    assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
+}
+
+#[test]
+fn a_poll_that_runs_is_waited_for() {
+    let mut rig = Rig::polling(Effects::Direct);
+    assert_eq!(rig.hear(standby(fence(1, 2))), []);
+    let returned = Event::PollReturned { process: PROCESS, outcome: Outcome::Good(None) };
+    assert_eq!(rig.take(returned), [Command::Kill(PROCESS)]);
+}
+
+#[test]
+fn a_warm_process_that_never_acted_is_kept() {
+    let mut rig = Rig::bound(Effects::Direct);
+    rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
+    let word = stopped(fence(1, 2), StopCause::Asked);
+    assert_eq!(rig.hear(standby(fence(1, 2))), [send(FIRST, word)]);
+}
+
+#[test]
+fn a_standby_for_an_older_fence_stops_nothing() {
+    let mut rig = Rig::polling(Effects::Direct);
+    assert_eq!(rig.hear(standby(fence(1, 1))), []);
+    let returned = Event::PollReturned { process: PROCESS, outcome: Outcome::Good(None) };
+    assert_eq!(rig.take(returned), []);
+}
+
+#[test]
+fn what_stopped_is_not_activated_again_under_the_same_fence() {
+    let mut rig = stopped_once();
+    let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
+    assert_eq!(commands, [send(FIRST, stopped(fence(1, 2), StopCause::Asked))]);
+    assert_eq!(rig.session.active(&x()), None);
+}
+
+#[test]
+fn what_stopped_is_activated_again_under_a_higher_fence() {
+    let mut rig = stopped_once();
+    let commands = rig.hear(active(fence(1, 3), just_polled(Effects::Direct)));
+    assert_eq!(commands, [send(FIRST, applied(fence(1, 3), State::Starting))]);
+}
+
+#[test]
+fn what_stopped_says_so_again_when_it_is_told_again_to_stand_by() {
+    let mut rig = stopped_once();
+    assert_eq!(rig.hear(standby(fence(1, 2))), [send(FIRST, stopped(fence(1, 2), StopCause::Asked))]);
+}
+
+#[test]
+fn an_adoption_of_what_is_not_held_is_answered_with_the_word() {
+    let mut rig = Rig::leased(Effects::Direct);
+    assert_eq!(rig.hear(adopted(fence(1, 2))), [send(FIRST, stopped(fence(1, 2), StopCause::Asked))]);
+}
+
+#[test]
+fn a_sensor_that_is_not_offered_is_answered_with_the_word() {
+    let mut rig = Rig::leased(Effects::Direct);
+    let sensor = SensorRef::new("p.Unknown");
+    let status = Status::Active(Some(Box::default()));
+    let commands = rig.hear(ToContainer::SetStatus { sensor: sensor.clone(), fence: fence(1, 2), status });
+    let word = crate::message::ToArbitrator::Stopped { sensor, fence: fence(1, 2), cause: StopCause::Asked };
+    assert_eq!(commands, [send(FIRST, word)]);
+}
+
+#[test]
+fn a_status_on_an_older_stream_is_not_heard() {
+    let mut rig = Rig::leased(Effects::Direct);
+    rig.take(Event::StreamClosed(FIRST));
+    assert_eq!(rig.hear(active(fence(1, 2), just_polled(Effects::Direct))), []);
+}
+
+#[test]
+fn a_standby_with_new_code_is_replaced() {
+    let mut rig = Rig::leased(Effects::Direct);
+    let newer = crate::message::Offer { digest: crate::names::Digest(2), ..offer(Effects::Direct) };
+    let commands = rig.take(Event::Offers(vec![newer.clone()]));
+    let told = send(FIRST, crate::message::ToArbitrator::Offers(vec![newer]));
+    assert_eq!(commands, [told, Command::Kill(PROCESS)]);
+    assert_eq!(rig.take(Event::Gone(PROCESS)), [spawn(ProcessId(2))]);
+}
