@@ -4,8 +4,8 @@
 //! them out; `next_deadline()` names when to wake it, and why. The shell's side of the contract:
 //!
 //! - `now` is `CLOCK_BOOTTIME`, read after the message was read;
-//! - every engine request is answered exactly once, with [`Reply::Unknown`] after about one heartbeat
-//!   without an answer;
+//! - every engine request is answered exactly once; with [`Reply::Unknown`] after about one heartbeat
+//!   without an answer, and no sooner, so that what is tried again is not tried without pause;
 //! - after a wait it hands over what is waiting before it wakes the arbiter for a deadline.
 
 mod follower;
@@ -253,7 +253,9 @@ impl Arbiter {
             ToArbitrator::Offers(offers) => self.on_offers(now, stream, offers),
             ToArbitrator::Heartbeat(heartbeat) => self.on_heartbeat(now, stream, *heartbeat),
             ToArbitrator::Applied { sensor, fence, state: _ } => self.on_applied(stream, &sensor, fence),
-            ToArbitrator::Stopped { sensor, fence, cause } => self.on_stopped(now, stream, &sensor, fence, cause),
+            ToArbitrator::Stopped { sensor, fence, cause, polled_ago } => {
+                self.on_stopped(now, stream, &sensor, fence, cause, polled_ago);
+            }
             ToArbitrator::Commit { sensor, entry } => self.on_commit(stream, &sensor, entry),
             ToArbitrator::Mark { sensor, entry } => self.on_mark(stream, &sensor, entry),
             ToArbitrator::Leaving => self.on_leaving(stream),

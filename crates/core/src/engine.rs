@@ -186,7 +186,7 @@ pub struct Entry {
     pub follows: Option<EntryId>,
     /// Its number: one above that of the entry it follows.
     pub sequence: u64,
-    /// The fence under which its poll began.
+    /// The newest fence when its poll returned.
     pub fence: Fence,
     /// The sensor's own values after it.
     pub values: Body,

@@ -11,8 +11,8 @@ use crate::time::{Span, Time};
 pub enum Event {
     /// A deadline has come.
     Wake,
-    /// The lease's end, as the container has published it.
-    Lease(Time),
+    /// The lease's end, as the container has published it, and how often the container has frozen by itself.
+    Lease(Time, u64),
     /// Everything has been stopped, as told.
     Stopped,
     /// The container's pipe has closed.
@@ -42,12 +42,14 @@ pub enum Command {
 pub struct Guardian {
     lease_end: Time,
     frozen: bool,
+    /// The container's own freezes that are known: it is thawed from those too.
+    freezes: u64,
     container_gone: bool,
 }
 
 impl Default for Guardian {
     fn default() -> Self {
-        Self { lease_end: Time::default(), frozen: true, container_gone: false }
+        Self { lease_end: Time::default(), frozen: true, freezes: 0, container_gone: false }
     }
 }
 
@@ -56,7 +58,11 @@ impl Guardian {
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Command> {
         match event {
             Event::Wake => {}
-            Event::Lease(end) => self.lease_end = end,
+            Event::Lease(end, freezes) => {
+                self.lease_end = end;
+                self.frozen |= freezes > self.freezes;
+                self.freezes = freezes;
+            }
             Event::Stopped => return vec![Command::Report { late_by: now.since(self.lease_end) }],
             Event::ContainerGone => {
                 self.container_gone = true;
@@ -101,7 +107,7 @@ mod tests {
 
     fn holding_until(end: Time) -> Guardian {
         let mut guardian = Guardian::default();
-        assert_eq!(guardian.handle(at(1), Event::Lease(end)), vec![Command::Thaw]);
+        assert_eq!(guardian.handle(at(1), Event::Lease(end, 0)), vec![Command::Thaw]);
         guardian
     }
 
@@ -125,14 +131,21 @@ mod tests {
     fn thaws_when_the_lease_is_back() {
         let mut guardian = holding_until(at(2_000));
         guardian.handle(at(2_000), Event::Wake);
-        assert_eq!(guardian.handle(at(2_500), Event::Lease(at(4_000))), vec![Command::Thaw]);
+        assert_eq!(guardian.handle(at(2_500), Event::Lease(at(4_000), 0)), vec![Command::Thaw]);
     }
 
     #[test]
     fn does_not_thaw_on_a_lease_that_is_over_when_it_looks() {
         let mut guardian = holding_until(at(2_000));
         guardian.handle(at(2_000), Event::Wake);
-        assert_eq!(guardian.handle(at(5_000), Event::Lease(at(4_000))), vec![]);
+        assert_eq!(guardian.handle(at(5_000), Event::Lease(at(4_000), 0)), vec![]);
+    }
+
+    #[test]
+    fn thaws_what_the_container_froze_while_it_stood_still() {
+        let mut guardian = holding_until(at(2_000));
+        assert_eq!(guardian.handle(at(2_500), Event::Lease(at(4_000), 1)), vec![Command::Thaw]);
+        assert_eq!(guardian.handle(at(2_600), Event::Lease(at(4_100), 1)), vec![]);
     }
 
     #[test]

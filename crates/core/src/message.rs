@@ -21,8 +21,9 @@ pub struct Hello {
     /// The highest term seen, and which leadership it was: an engine that forgets may give a number twice,
     /// even to one arbitrator.
     pub highest: Option<(Term, Token)>,
-    /// The predecessor on the same machine, and everything it ran, has stopped: this one holds its lock.
-    pub predecessor_stopped: bool,
+    /// The run on the same machine that this one follows, and all that ran under it, has stopped: this one
+    /// holds its lock.
+    pub succeeds: Option<Incarnation>,
     /// Labels, for the policy.
     pub labels: Labels,
     /// How much weight it takes.
@@ -202,6 +203,8 @@ pub enum ToArbitrator {
         fence: Fence,
         /// Why.
         cause: StopCause,
+        /// How long ago its last poll began.
+        polled_ago: Option<Span>,
     },
     /// Please commit this poll's effects.
     Commit {
@@ -238,6 +241,8 @@ pub struct Activation {
     pub journal: Option<Journal>,
     /// How long ago the sensor's last poll began, if known.
     pub polled_ago: Option<Span>,
+    /// When loading it, setting it up or a poll counts as hung.
+    pub timeout: Span,
 }
 
 /// From an arbitrator to a container.

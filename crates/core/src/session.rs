@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::{Body, Token};
 use crate::guard;
-use crate::message::{Effects, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
+use crate::message::{Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::{ArbitratorId, EntryId, Fence, Incarnation, ProcessId, Registration, SensorRef, StreamId, Term};
 use crate::time::{Span, Time};
 
@@ -33,7 +33,7 @@ use link::Link;
 pub struct Session {
     config: Config,
     incarnation: Incarnation,
-    predecessor_stopped: bool,
+    succeeds: Option<Incarnation>,
     registration: Option<Registration>,
     highest: Option<(Term, Token)>,
     link: Link,
@@ -51,7 +51,16 @@ pub struct Session {
     instances: BTreeMap<SensorRef, Instance>,
     streams: u64,
     processes: u64,
+    /// Reports for the next heartbeat, and those sent in one that is not acknowledged, by its sequence.
     reports: Vec<Report>,
+    unheard: Vec<(u64, Report)>,
+    /// The newest fence of each sensor under which nothing acts here any more, also of sensors that are
+    /// no longer offered: what was said once stays so.
+    words: BTreeMap<SensorRef, Fence>,
+    /// Entries that were applied by instances that are gone, until the marks are stored.
+    marks: BTreeMap<EntryId, SensorRef>,
+    /// How often this container froze its processes by itself.
+    freezes: u64,
     /// Asked to leave, and since when.
     leaving: Option<Time>,
     outbox: Vec<Command>,
@@ -74,15 +83,15 @@ impl Lapse {
 }
 
 impl Session {
-    /// A container that has just started. `predecessor_stopped`: it holds its machine's lock for the
-    /// name, and has killed what its predecessor left.
-    pub fn new(config: Config, incarnation: Incarnation, predecessor_stopped: bool, now: Time) -> Self {
+    /// A container that has just started. `succeeds`: the run whose lock for the name it took over, and
+    /// whose processes it has seen dead.
+    pub fn new(config: Config, incarnation: Incarnation, succeeds: Option<Incarnation>, now: Time) -> Self {
         Self {
             heartbeat: config.heartbeat,
             session_ttl: config.heartbeat * 4,
             config,
             incarnation,
-            predecessor_stopped,
+            succeeds,
             registration: None,
             highest: None,
             link: Link::Idle { retry_at: now },
@@ -95,6 +104,10 @@ impl Session {
             streams: 0,
             processes: 0,
             reports: Vec::new(),
+            unheard: Vec::new(),
+            words: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            freezes: 0,
             leaving: None,
             outbox: Vec::new(),
         }
@@ -129,11 +142,14 @@ impl Session {
     /// When to wake the session if nothing else happens, and why.
     pub fn next_deadline(&self) -> Option<(Time, &'static str)> {
         let lease = (self.lease_end, "the lease ends");
-        let limit = self.lapse.as_ref().map(|lapse| (lapse.since + self.config.freeze_limit, "frozen for too long"));
         let frozen = self.lapse.is_some();
-        let limit = limit.filter(|_| self.instances.values().any(Instance::runs_on));
+        let limits = self.lapse.iter().flat_map(|lapse| {
+            self.instances.values().filter_map(|instance| instance.frozen_since(lapse.since))
+        });
+        let limit = limits.min().map(|since| (since + self.config.freeze_limit, "frozen for too long"));
         let own = if frozen { limit } else { Some(lease) };
-        let instances = self.instances.values().filter_map(|instance| instance.next_deadline(frozen));
+        let leaving = self.leaving.is_some();
+        let instances = self.instances.values().filter_map(|instance| instance.next_deadline(frozen, leaving));
         let runs = self.instances.values().any(Instance::runs_on);
         let leave =
             self.leaving.filter(|_| runs).map(|since| (since + self.config.drain_timeout, "leaving takes too long"));
@@ -178,12 +194,14 @@ impl Session {
                 instance.sink_reset();
             }
             if guard!(ContainerFreezes, true, else false) {
+                self.freezes += 1;
                 self.outbox.push(Command::Freeze);
             }
         }
         let limit = self.config.freeze_limit;
-        if self.lapse.as_ref().is_some_and(|lapse| now >= lapse.since + limit) {
-            for instance in self.instances.values_mut() {
+        let Some(lapse) = &self.lapse else { return };
+        for instance in self.instances.values_mut() {
+            if instance.frozen_since(lapse.since).is_some_and(|since| now >= since + limit) {
                 instance.stop_now(StopCause::FrozenTooLong);
             }
         }
@@ -202,7 +220,11 @@ impl Session {
                 instance.thaw(now, frozen_for, spread(sensor));
             }
         }
-        self.outbox.push(Command::PublishLease(self.lease_end));
+        self.publish_lease();
+    }
+
+    fn publish_lease(&mut self) {
+        self.outbox.push(Command::PublishLease { end: self.lease_end, freezes: self.freezes });
     }
 
     /// A freeze is done; where both the container's and its guardian's were late, instances may have
@@ -260,8 +282,10 @@ impl Session {
         if !self.link.is_bound() {
             return;
         }
-        let Some(instance) = self.instances.get_mut(sensor) else {
-            self.say_stopped(sensor, fence, StopCause::Asked);
+        let stopped = self.words.get(sensor).copied().unwrap_or_default();
+        let Some(instance) = self.instances.get_mut(sensor).filter(|instance| instance.offered || instance.grant.is_some())
+        else {
+            self.give_word(sensor, fence, StopCause::Asked, None);
             return;
         };
         match status {
@@ -277,7 +301,7 @@ impl Session {
                     }
                     return;
                 }
-                let higher = guard!(OnlyHigherFenceActivates, fence > instance.stopped, else true);
+                let higher = guard!(OnlyHigherFenceActivates, fence > stopped, else true);
                 match activation {
                     Some(activation) if higher => {
                         instance.activate(now, fence, *activation);
@@ -288,20 +312,13 @@ impl Session {
                         };
                         self.tell(applied);
                     }
-                    _ => {
-                        instance.stopped = instance.stopped.max(fence);
-                        let stopped = instance.stopped;
-                        self.say_stopped(sensor, stopped, StopCause::Asked);
-                    }
+                    _ => self.give_word(sensor, fence, StopCause::Asked, None),
                 }
             }
             Status::Standby => {
                 let lapsed = self.lapse.is_some();
-                if !instance.ask_to_stop(now, fence, lapsed) {
-                    let stopped = instance.stopped;
-                    self.say_stopped(sensor, stopped, StopCause::Asked);
-                } else if guard!(WordAfterStop, false, else true) {
-                    self.say_stopped(sensor, fence, StopCause::Asked);
+                if !instance.ask_to_stop(now, fence, lapsed) || guard!(WordAfterStop, false, else true) {
+                    self.give_word(sensor, fence, StopCause::Asked, None);
                 }
             }
         }
@@ -314,16 +331,25 @@ impl Session {
                 instance.offer = offer.clone();
                 instance.renew_standby();
             }
+            instance.offered = true;
         }
-        let kept: Vec<_> = offers.iter().map(|offer| offer.sensor.clone()).collect();
-        self.instances.retain(|sensor, instance| kept.contains(sensor) || instance.grant.is_some());
+        for (sensor, instance) in &mut self.instances {
+            if !offers.iter().any(|offer| offer.sensor == *sensor) {
+                instance.offered = false;
+                instance.renew_standby();
+            }
+        }
         if self.link.is_bound() {
             self.tell(ToArbitrator::Offers(offers));
         }
     }
 
-    fn say_stopped(&mut self, sensor: &SensorRef, fence: Fence, cause: StopCause) {
-        self.tell(ToArbitrator::Stopped { sensor: sensor.clone(), fence, cause });
+    /// The word (rule 6), and the memory of it.
+    fn give_word(&mut self, sensor: &SensorRef, fence: Fence, cause: StopCause, polled_ago: Option<Span>) {
+        let word = self.words.entry(sensor.clone()).or_default();
+        *word = fence.max(*word);
+        let fence = *word;
+        self.tell(ToArbitrator::Stopped { sensor: sensor.clone(), fence, cause, polled_ago });
     }
 
     /// Sends to the leader, if this container is bound to one.
@@ -355,7 +381,6 @@ impl Session {
     }
 
     fn advance_one(&mut self, now: Time, sensor: &SensorRef, holds: bool, bound: bool) {
-        let timeout = self.config.poll_timeout;
         let lapsed = self.lapse.is_some();
         let Some(instance) = self.instances.get_mut(sensor) else { return };
         if instance.hung(now, lapsed) {
@@ -363,18 +388,24 @@ impl Session {
             instance.stop_now(StopCause::Hung);
         }
         instance.apply(sensor, holds, bound.then(|| self.link.stream()).flatten(), &mut self.outbox);
-        instance.act(now, holds && !lapsed, timeout, &mut self.outbox);
+        instance.act(now, holds && !lapsed, &mut self.outbox);
         if let Some(process) = instance.process_to_kill(now) {
             self.outbox.push(Command::Kill(process));
         }
-        if let Some((fence, cause)) = instance.word() {
-            self.say_stopped(sensor, fence, cause);
+        if let Some(word) = instance.word(now) {
+            self.marks.extend(word.marks.into_iter().map(|entry| (entry, sensor.clone())));
+            self.give_word(sensor, word.fence, word.cause, word.polled_ago);
         }
         let Some(instance) = self.instances.get_mut(sensor) else { return };
+        let gone = instance.process.is_none() && instance.grant.is_none();
+        if gone && !instance.offered {
+            self.instances.remove(sensor);
+            return;
+        }
         if instance.process.is_none() && now >= instance.respawn_at && self.leaving.is_none() {
             self.processes += 1;
             let process = ProcessId(self.processes);
-            instance.process = Some(instance::Process::starting(process));
+            instance.process = Some(instance::Process::starting(process, now));
             self.outbox.push(Command::Spawn { sensor: sensor.clone(), process });
         }
     }
@@ -411,9 +442,7 @@ impl Session {
     }
 
     fn on_emitted(&mut self, process: ProcessId, id: EntryId, effect: Body) {
-        if let Some((_, instance)) = self.of_process(process)
-            && instance.offer.effects == Effects::Direct
-        {
+        if let Some((_, instance)) = self.of_process(process) {
             instance.emitted(id, effect);
         }
     }
@@ -431,6 +460,7 @@ impl Session {
     }
 
     fn on_marked(&mut self, sensor: &SensorRef, entry: EntryId) {
+        self.marks.remove(&entry);
         if let Some(instance) = self.instances.get_mut(sensor) {
             instance.marked(entry);
         }

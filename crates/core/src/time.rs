@@ -29,7 +29,8 @@ impl Time {
         const BASE: u64 = 1 << 62;
         /// Longer than the longest window of the defaults (10 min), shorter than anything a person would notice.
         const HORIZON: u64 = Span::from_secs(3_600).0;
-        if *self == Self::NEVER {
+        // Never, and always ago, stay what they are.
+        if *self == Self::NEVER || self.0 == 0 {
             return;
         }
         self.0 =

@@ -229,7 +229,7 @@ impl World {
         here.frozen = true;
         let epoch = here.guardian.epoch;
         let end = self.checker.leases[node].end;
-        self.at(self.now + 20 * MILLI, Happening::ToGuardian(node, epoch, guardian::Event::Lease(end)));
+        self.at(self.now + 20 * MILLI, Happening::ToGuardian(node, epoch, guardian::Event::Lease(end, 0)));
     }
 
     pub(crate) fn pause(&mut self, who: Who, span: Nanos) {

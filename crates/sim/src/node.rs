@@ -6,7 +6,7 @@ use rand::Rng;
 use st2sa_core::engine::Body;
 use st2sa_core::guardian::{self, Guardian};
 use st2sa_core::message::Effects;
-use st2sa_core::names::{ContainerName, EntryId, Fence, ProcessId, SensorRef, StreamId};
+use st2sa_core::names::{ContainerName, Incarnation, EntryId, Fence, ProcessId, SensorRef, StreamId};
 use st2sa_core::session::{self, Outcome, Session, Work};
 
 use crate::clock::{Clock, MILLI, Nanos};
@@ -20,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) container: Process<session::Event, session::Command>,
     pub(crate) session: Option<Session>,
+    /// The last run of its container.
+    pub(crate) incarnation: Option<Incarnation>,
     pub(crate) guardian: Process<guardian::Event, guardian::Command>,
     pub(crate) guard: Guardian,
     pub(crate) sensors: BTreeMap<ProcessId, SensorProcess>,
@@ -83,6 +85,7 @@ impl Node {
             clock,
             container: Process::new(),
             session: None,
+            incarnation: None,
             guardian: Process::new(),
             guard: Guardian::default(),
             sensors: BTreeMap::new(),
@@ -102,7 +105,7 @@ impl Node {
 impl World {
     pub(crate) fn do_container(&mut self, index: usize, command: session::Command, decided_at: Nanos) {
         let name = self.nodes[index].name.clone();
-        if !matches!(command, session::Command::PublishLease(_)) {
+        if !matches!(command, session::Command::PublishLease { .. }) {
             self.log(&name, &command);
         }
         match command {
@@ -128,10 +131,10 @@ impl World {
                 self.freeze(index, true);
                 self.tell_container(index, 0, session::Event::Frozen);
             }
-            session::Command::PublishLease(end) => {
+            session::Command::PublishLease { end, freezes } => {
                 let epoch = self.nodes[index].guardian.epoch;
                 let at = self.now + MILLI;
-                self.at(at, Happening::ToGuardian(index, epoch, guardian::Event::Lease(end)));
+                self.at(at, Happening::ToGuardian(index, epoch, guardian::Event::Lease(end, freezes)));
             }
             session::Command::Publish { sensor, fence, id, effects } => {
                 self.publish(index, &sensor, fence, id, &effects, decided_at);

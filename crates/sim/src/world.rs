@@ -407,7 +407,7 @@ impl World {
             return;
         }
         let incarnation = Incarnation(self.rng.random());
-        let again = node.container.epoch > 0;
+        let succeeds = self.nodes[index].incarnation.replace(incarnation);
         let setup = &self.run.setup;
         let config = session::Config {
             name: ContainerName::new(&setup.machines[index].name),
@@ -419,14 +419,13 @@ impl World {
             heartbeat: setup.timing.heartbeat,
             freeze_limit: Span::from_secs(6),
             drain_timeout: Span::from_secs(10),
-            poll_timeout: POLL_TIMEOUT,
             max_errors: 3,
             failure_memory: setup.timing.failure_memory,
         };
         let offers = self.offers(index);
         let node = &mut self.nodes[index];
         let now = node.clock.read(self.now);
-        node.session = Some(Session::new(config, incarnation, again, now));
+        node.session = Some(Session::new(config, incarnation, succeeds, now));
         node.container.alive = true;
         node.guard = Guardian::default();
         node.guardian.alive = true;

@@ -161,7 +161,7 @@ impl Arbiter {
         }
         let read = self.ask(Request::ReadAll);
         let mut leadership = leadership;
-        leadership.pending.insert(read, Pending::Read);
+        leadership.pending.insert(read, Pending::Read { writes: 0 });
         self.role = Role::Leader(Box::new(leadership));
         self.seen = Some(LeaderSeen { arbitrator: self.config.me.clone(), term });
         self.stranded.clear();

@@ -7,7 +7,7 @@ use crate::engine::Journal;
 use crate::guard;
 use crate::history::{Cause, Record};
 use crate::message::{Activation, Claim, Effects, Kind, Offer, Status, StopCause, ToContainer};
-use crate::names::{ContainerName, Digest, Fence, SensorRef, StreamId};
+use crate::names::{ContainerName, Digest, Fence, RequestId, SensorRef, StreamId};
 use crate::placement::{self, Problem, Room, Rule, SensorNeed, Standing};
 use crate::time::{Span, Time};
 
@@ -124,6 +124,7 @@ impl Arbiter {
         sensor: &SensorRef,
         fence: Fence,
         cause: StopCause,
+        polled_ago: Option<Span>,
     ) {
         let Some(leadership) = self.leader() else { return };
         let Some(name) = leadership.bound_on(stream) else { return };
@@ -131,7 +132,11 @@ impl Arbiter {
         if held.by != name || !guard!(WordNamesNewestFence, fence == held.fence, else true) {
             return;
         }
-        let freed = match (&held.revoked, cause) {
+        let revoked = held.revoked.clone();
+        if let Some(ago) = polled_ago {
+            leadership.sensor(sensor).polled_at = Some(now - ago);
+        }
+        let freed = match (&revoked, cause) {
             (_, cause) if cause.is_failure() => Cause::Failed,
             (Some(revoked), _) => revoked.cause,
             (None, _) => Cause::Stopped,
@@ -209,6 +214,9 @@ impl Arbiter {
         const VOLUNTARY_MOVES_AT_ONCE: usize = 1;
         let Some(leadership) = self.leader() else { return };
         let place_new_from = leadership.place_new_from;
+        // A wish for a place that has become unfit is over.
+        let unfit = |wanted: &(ContainerName, String)| target.as_ref() != Some(&wanted.0);
+        leadership.sensor(sensor).wanted.take_if(|wanted| unfit(wanted));
         let changed = leadership.runs_older_files(sensor);
         let state = leadership.sensor(sensor);
         match &state.holder {
@@ -271,7 +279,7 @@ impl Arbiter {
         };
         if journaled {
             let seal = guard!(SealBeforeActivation, state.log.unanswered, else false);
-            state.holder = Holder::Preparing(Box::new(Preparing { to, cause, who, seal, sealing: None }));
+            state.holder = Holder::Preparing(Box::new(Preparing { to, cause, who, request: RequestId(0), seal, sealing: None }));
             self.read_for_activation(sensor);
         } else {
             self.grant(now, sensor, &to, cause, &who, None);
@@ -287,8 +295,11 @@ impl Arbiter {
         who: &str,
         journal: Option<Journal>,
     ) {
+        let policy = self.config.policy.of(sensor).clone();
         let Some(leadership) = self.leader() else { return };
         let fence = leadership.next_fence();
+        let kind = leadership.offer(to, sensor).map_or(Kind::Passive, |offer| offer.kind);
+        let timeout = policy.poll_timeout(kind);
         let digest = leadership.offer(to, sensor).map(|offer| offer.digest);
         let state = leadership.sensor(sensor);
         if matches!(cause, Cause::Balanced | Cause::NewCode) {
@@ -298,7 +309,7 @@ impl Arbiter {
         if state.wanted.as_ref().is_some_and(|(wanted, _)| wanted == to) {
             state.wanted = None;
         }
-        let activation = Activation { journal, polled_ago: state.polled_ago(now) };
+        let activation = Activation { journal, polled_ago: state.polled_ago(now), timeout };
         let status = Status::Active(Some(Box::new(activation)));
         let held =
             Held { by: to.clone(), fence, cause, unapplied: Some(status.clone()), told_at: now, digest, revoked: None };

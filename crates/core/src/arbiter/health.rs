@@ -22,6 +22,7 @@ const BRAKE_ONE_IN: usize = 5;
 impl Arbiter {
     /// A sensor failed at `name`: it is moved once; where it fails everywhere its source is at fault.
     pub(super) fn on_failure(&mut self, now: Time, name: &ContainerName, sensor: &SensorRef) {
+        let memory = self.config.timing.failure_memory;
         let Some(leadership) = self.leader() else { return };
         leadership.failures.retain(|(at, _)| now < *at + BRAKE_WINDOW);
         leadership.failures.push((now, sensor.clone()));
@@ -29,6 +30,9 @@ impl Arbiter {
         let braked = self.braked(now, sensor.pack());
         let Some(leadership) = self.leader() else { return };
         let state = leadership.sensor(sensor);
+        if state.failed.values().all(|at| now >= *at + memory) && now >= state.not_before + memory {
+            state.tries = 0;
+        }
         // Waited for where it is tried again; elsewhere it is tried at once.
         let doubled = BACK_OFF_FIRST * (1_u64 << state.tries.min(16));
         state.not_before = now + doubled.min(BACK_OFF_LONGEST);

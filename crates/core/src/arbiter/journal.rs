@@ -6,7 +6,7 @@ use super::sensor::{Holder, Log};
 use crate::engine::{Check, Entry, Journal, Key, Record, Reply, Request, Value, Write};
 use crate::guard;
 use crate::message::ToContainer;
-use crate::names::{EntryId, SensorRef, StreamId};
+use crate::names::{EntryId, RequestId, SensorRef, StreamId};
 use crate::time::Time;
 
 /// Entries of one sensor that wait to be committed; a container sends no more than its own bound.
@@ -147,7 +147,10 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return };
         let state = leadership.sensor(sensor);
         state.log.reading = false;
-        if let Reply::Journal(journal) = reply {
+        // Where something newer is known meanwhile, this was read before it.
+        if let Reply::Journal(journal) = reply
+            && state.log.stored.is_none()
+        {
             state.log.stored = Some(*journal);
         }
         self.pump(sensor);
@@ -170,17 +173,22 @@ impl Arbiter {
     /// Reads the journal for the sensor's next holder.
     pub(super) fn read_for_activation(&mut self, sensor: &SensorRef) {
         let request = self.ask(Request::ReadJournal { sensor: sensor.clone() });
-        if let Some(leadership) = self.leader() {
-            leadership.pending.insert(request, Pending::Prepare { sensor: sensor.clone() });
+        let Some(leadership) = self.leader() else { return };
+        leadership.pending.insert(request, Pending::Prepare { sensor: sensor.clone() });
+        if let Holder::Preparing(preparing) = &mut leadership.sensor(sensor).holder {
+            preparing.request = request;
         }
     }
 
     /// The next step towards an activation: read, sealed if a commit may still land, given.
-    pub(super) fn prepared(&mut self, now: Time, sensor: &SensorRef, reply: Reply) {
+    pub(super) fn prepared(&mut self, now: Time, request: RequestId, sensor: &SensorRef, reply: Reply) {
         let Some(leadership) = self.leader() else { return };
         let register = &leadership.register;
         let Some(state) = leadership.sensors.get_mut(sensor) else { return };
         let Holder::Preparing(preparing) = &mut state.holder else { return };
+        if preparing.request != request {
+            return;
+        }
         let drained = leadership.drained.contains_key(&preparing.to);
         let back = state.last_on.as_ref() == Some(&preparing.to);
         let takes = |member: &super::Member| member.reachable() && (back || !member.draining && !drained);
@@ -217,6 +225,11 @@ impl Arbiter {
         let check = Check { key: key.clone(), version: journal.version };
         let write = Write::Put(key, Value::Record(journal.record.clone()));
         self.transact(vec![check], vec![write], Pending::Prepare { sensor: sensor.clone() });
+        let request = RequestId(self.requests);
+        let Some(leadership) = self.leader() else { return };
+        if let Holder::Preparing(preparing) = &mut leadership.sensor(sensor).holder {
+            preparing.request = request;
+        }
     }
 
     fn give(&mut self, now: Time, sensor: &SensorRef, journal: Journal) {

@@ -57,6 +57,8 @@ pub(super) struct Leadership {
     /// Newest digest and since when it is.
     pub(super) code: BTreeMap<SensorRef, (Digest, Time)>,
     pub(super) electors: (Electors, u64),
+    /// Members of lists whose writing is not confirmed: they may be electors already.
+    pub(super) electors_tried: BTreeSet<ArbitratorId>,
     /// When each peer last showed itself.
     pub(super) peers_seen: BTreeMap<ArbitratorId, Time>,
     pub(super) greet_peers_at: Time,
@@ -73,8 +75,12 @@ pub(super) struct Leadership {
     pub(super) dirty: bool,
     /// Placement looks again at this time.
     pub(super) replan_at: Time,
+    /// Writes of what `Request::ReadAll` reads, sent or answered: a read that one of them crossed is stale.
+    pub(super) writes: u64,
     /// The register must be read again: a write to it has an unknown outcome, or was refused.
     pub(super) reread_at: Option<Time>,
+    /// Small writes that failed: written again with a later renewal.
+    pub(super) unwritten: Vec<Write>,
     pub(super) plan: crate::placement::Plan,
 }
 
@@ -88,8 +94,8 @@ pub(super) struct Extension {
 /// What an unanswered engine request of a leader is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pending {
-    /// The first read of everything, or a later one of the register.
-    Read,
+    /// A read of everything, and how many writes of it had been sent or answered by then.
+    Read { writes: u64 },
     /// A new entry in the register, with who is to be welcomed.
     Join { stream: StreamId, hello: Box<Hello>, member: Box<Member> },
     /// A successor's entry in place of its predecessor's.
@@ -101,7 +107,7 @@ pub(super) enum Pending {
     /// An operator's intent; answered when it is written.
     Intent { request: u64, who: String, verb: super::Verb },
     /// The ttl record, or a digest: written again at the next chance if this fails.
-    Minor,
+    Minor(Vec<Write>),
     /// Read or seal of a journal, for an activation.
     Prepare { sensor: SensorRef },
     /// Read of a journal for its holder's commits.
@@ -133,7 +139,11 @@ impl Arbiter {
     /// Ceases to lead at once; containers are told to look elsewhere.
     pub(super) fn step_down(&mut self, now: Time, barred_until: Time) {
         let Role::Leader(leadership) = &self.role else { return };
+        let unanswered: Vec<_> = leadership.pending.values().filter_map(Pending::operators).collect();
         let streams: Vec<_> = leadership.streams.keys().chain(leadership.early.keys()).copied().collect();
+        for request in unanswered {
+            self.outbox.push(Command::Answer { request, answer: super::Answer::Unknown });
+        }
         for stream in streams {
             self.send(stream, ToContainer::Resigning);
             self.outbox.push(Command::Close(stream));
@@ -188,8 +198,12 @@ impl Arbiter {
             return;
         }
         leadership.renew_at = now + renew_every;
+        let unwritten = if leadership.store_away { Vec::new() } else { std::mem::take(&mut leadership.unwritten) };
         if leadership.renewing.is_none() {
             self.send_renewal(now);
+        }
+        if !unwritten.is_empty() {
+            self.transact(Vec::new(), unwritten.clone(), Pending::Minor(unwritten));
         }
         self.ask_for_extension(now);
     }
@@ -205,20 +219,26 @@ impl Arbiter {
 
     /// The engine's answer to a leader's request.
     pub(super) fn on_leader_reply(&mut self, now: Time, request: RequestId, reply: Reply) {
+        let pause = self.config.timing.heartbeat;
         let Some(leadership) = self.leader() else { return };
         if let Some((_, sent_at)) = leadership.renewing.take_if(|(renewal, _)| *renewal == request) {
             self.on_renewal(now, sent_at, &reply);
             return;
         }
         let Some(pending) = leadership.pending.remove(&request) else { return };
+        if pending.is_read_back() {
+            leadership.writes += 1;
+        }
         if reply == Reply::NotLeader {
-            self.on_not_leader(now, pending);
+            self.on_not_leader(now, request, pending);
             return;
         }
         match (pending, reply) {
             (Pending::Electors(electors), Reply::Applied { version }) => leadership.electors = (electors, version),
-            (Pending::Read, Reply::All(snapshot)) => self.on_snapshot(now, *snapshot),
-            (Pending::Read | Pending::Electors(_), _) => leadership.reread_at = Some(now),
+            (Pending::Read { writes }, Reply::All(_)) if writes != leadership.writes => leadership.reread_at = Some(now),
+            (Pending::Read { .. }, Reply::All(snapshot)) => self.on_snapshot(now, *snapshot),
+            (Pending::Read { .. }, _) => leadership.reread_at = Some(now + pause),
+            (Pending::Electors(_), _) => leadership.reread_at = Some(now),
             (Pending::Join { stream, hello, member }, Reply::Applied { version }) => {
                 self.joined(now, stream, &hello, *member, version);
             }
@@ -229,18 +249,19 @@ impl Arbiter {
             (Pending::Join { .. } | Pending::Replace { .. } | Pending::Strike { .. }, _) => {
                 leadership.reread_at = Some(now);
             }
-            (Pending::Intent { request, who, verb }, reply) => self.intent_written(request, who, verb, &reply),
-            (Pending::Prepare { sensor }, reply) => self.prepared(now, &sensor, reply),
+            (Pending::Intent { request, who, verb }, reply) => self.intent_written(now, request, who, verb, &reply),
+            (Pending::Prepare { sensor }, reply) => self.prepared(now, request, &sensor, reply),
             (Pending::Cache { sensor }, reply) => self.cached(&sensor, reply),
             (Pending::Commit { sensor, entry }, reply) => self.commit_answered(&sensor, entry, &reply),
             (Pending::Mark { sensor, entry }, reply) => self.mark_answered(&sensor, entry, &reply),
-            (Pending::Minor, _) => {}
+            (Pending::Minor(_), Reply::Applied { .. }) => {}
+            (Pending::Minor(writes), _) => leadership.unwritten.extend(writes),
         }
     }
 
     /// A write was refused because this leadership is not the store's: it is over, unless the store was
     /// away and the electors extended it, in which case the leader's key is taken again first.
-    fn on_not_leader(&mut self, now: Time, pending: Pending) {
+    fn on_not_leader(&mut self, now: Time, request: RequestId, pending: Pending) {
         let extended = self.leader().is_some_and(|leadership| leadership.extended);
         if !extended {
             self.step_down(now, now);
@@ -248,9 +269,11 @@ impl Arbiter {
         }
         match pending {
             Pending::Commit { sensor, entry } => self.commit_answered(&sensor, entry, &Reply::Unknown),
-            Pending::Prepare { sensor } => self.prepared(now, &sensor, Reply::Unknown),
+            Pending::Prepare { sensor } => self.prepared(now, request, &sensor, Reply::Unknown),
             Pending::Mark { sensor, entry } => self.mark_answered(&sensor, entry, &Reply::Unknown),
-            Pending::Intent { request, who, verb } => self.intent_written(request, who, verb, &Reply::Unknown),
+            Pending::Intent { request, who, verb } => {
+                self.intent_written(now, request, who, verb, &Reply::Unknown);
+            }
             _ => {
                 if let Some(leadership) = self.leader() {
                     leadership.reread_at = Some(now);
@@ -289,7 +312,6 @@ impl Arbiter {
                 if let Some(leadership) = self.leader() {
                     leadership.store_away = true;
                     leadership.retaking = false;
-                    leadership.renew_at = now;
                 }
             }
         }
@@ -308,12 +330,14 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return };
         leadership.reread_at = None;
         leadership.electors = snapshot.electors;
-        if leadership.phase != Phase::Reading {
-            self.register_read_again(now, snapshot.register);
-            return;
-        }
         leadership.paused = snapshot.paused;
         leadership.drained = snapshot.drained;
+        leadership.dirty = true;
+        if leadership.phase != Phase::Reading {
+            self.register_read_again(now, snapshot.register);
+            self.confirm_electors();
+            return;
+        }
         leadership.code = snapshot.code.into_iter().map(|(sensor, digest)| (sensor, (digest, now))).collect();
         let longest = guard!(LongestTtlCounts, leadership.longest_ttl, else timing.session_ttl);
         let wait = if forgetful { timing.outlast(longest) + timing.leader_ttl } else { timing.outlast(longest) };
@@ -365,13 +389,16 @@ impl Arbiter {
         leadership.longest_ttl = own_ttl;
         if shorten {
             let write = Write::Put(Key::LongestTtl, Value::Ttl(own_ttl));
-            self.transact(Vec::new(), vec![write], Pending::Minor);
+            self.transact(Vec::new(), vec![write.clone()], Pending::Minor(vec![write]));
         }
         self.adopt_after_the_wait(now);
     }
 
     pub(super) fn transact(&mut self, checks: Vec<crate::engine::Check>, writes: Vec<Write>, pending: Pending) {
         let Some(leadership) = self.leader() else { return };
+        if pending.is_read_back() {
+            leadership.writes += 1;
+        }
         let token = leadership.token.clone();
         let request = self.ask(Request::Transact(Transaction { token, checks, writes }));
         if let Some(leadership) = self.leader() {
@@ -383,6 +410,24 @@ impl Arbiter {
         match &self.role {
             Role::Follower(_) => self.on_follower_reply(now, request, reply),
             Role::Leader(_) => self.on_leader_reply(now, request, reply),
+        }
+    }
+}
+
+impl Pending {
+    /// A write of something that `Request::ReadAll` reads.
+    fn is_read_back(&self) -> bool {
+        matches!(
+            self,
+            Self::Join { .. } | Self::Replace { .. } | Self::Strike { .. } | Self::Electors(_) | Self::Intent { .. }
+        )
+    }
+
+    /// The operator's request that waits for it.
+    fn operators(&self) -> Option<u64> {
+        match self {
+            Self::Intent { request, .. } => Some(*request),
+            _ => None,
         }
     }
 }
@@ -421,6 +466,9 @@ impl Leadership {
             place_new_from: now,
             dirty: false,
             replan_at: Time::NEVER,
+            writes: 0,
+            unwritten: Vec::new(),
+            electors_tried: BTreeSet::new(),
             reread_at: None,
             plan: crate::placement::Plan { placements: BTreeMap::new() },
         }
@@ -459,7 +507,7 @@ impl Leadership {
             deadlines.push((reread_at, "read the register again"));
         }
         for member in self.register.values() {
-            if !member.striking {
+            if !member.striking && !self.store_away {
                 deadlines.push((member.dead_at(&config.timing), "a container's lease has surely ended"));
             }
         }

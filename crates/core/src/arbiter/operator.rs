@@ -84,7 +84,7 @@ impl Arbiter {
     }
 
     /// An intent counts from when it is durable.
-    pub(super) fn intent_written(&mut self, request: u64, who: String, verb: Verb, reply: &Reply) {
+    pub(super) fn intent_written(&mut self, now: Time, request: u64, who: String, verb: Verb, reply: &Reply) {
         let Some(leadership) = self.leader() else { return };
         let answer = if matches!(reply, Reply::Applied { .. }) {
             let intent = Intent { who };
@@ -98,6 +98,8 @@ impl Arbiter {
             leadership.dirty = true;
             Answer::Done
         } else {
+            // It may be stored all the same: what is stored counts.
+            leadership.reread_at = Some(now);
             Answer::Unknown
         };
         self.outbox.push(Command::Answer { request, answer });

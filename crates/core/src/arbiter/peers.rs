@@ -83,9 +83,20 @@ impl Arbiter {
         if leadership.pending.values().any(|pending| matches!(pending, Pending::Electors(_))) {
             return;
         }
+        leadership.electors_tried.extend(electors.members.iter().cloned());
         let check = Check { key: Key::Electors, version: leadership.electors.1 };
         let write = Write::Put(Key::Electors, Value::Electors(electors.clone()));
         self.transact(vec![check], vec![write], Pending::Electors(electors));
+    }
+
+    /// A list whose writing got no answer may land as long as the key does not change: changes it.
+    pub(super) fn confirm_electors(&mut self) {
+        let Some(leadership) = self.leader() else { return };
+        if !leadership.electors_tried.is_empty() {
+            let mut electors = leadership.electors.0.clone();
+            electors.members.extend(leadership.electors_tried.iter().cloned());
+            self.write_electors(electors);
+        }
     }
 
     /// The store is away: asks every other elector to let this leadership go on.
@@ -97,7 +108,7 @@ impl Arbiter {
         }
         leadership.asks += 1;
         let (term, ask) = (leadership.term, leadership.asks);
-        let others: Vec<_> = leadership.electors.0.members.iter().filter(|member| **member != me).cloned().collect();
+        let others: Vec<_> = leadership.may_campaign().filter(|member| **member != me).cloned().collect();
         leadership.asked.insert(ask, Extension { asked_at: now, given: std::collections::BTreeSet::new() });
         // Answers come within a heartbeat or so; older askings than this are worth nothing.
         while leadership.asked.len() > 8 {
@@ -147,13 +158,12 @@ impl Arbiter {
         if leadership.term != term {
             return;
         }
-        let members = &leadership.electors.0.members;
         let Some(extension) = leadership.asked.get_mut(&ask) else { return };
         extension.given.insert(from.clone());
-        let given = |member: &ArbitratorId| *member == me || extension.given.contains(member);
-        let enough = guard!(EveryElectorExtends, members.iter().all(given), else !extension.given.is_empty());
+        let (given, asked_at) = (extension.given.clone(), extension.asked_at);
+        let says = |member: &ArbitratorId| *member == me || given.contains(member);
+        let enough = guard!(EveryElectorExtends, leadership.may_campaign().all(says), else !given.is_empty());
         if enough {
-            let asked_at = extension.asked_at;
             leadership.extended = true;
             self.confirmed(now, asked_at);
         }
@@ -164,7 +174,7 @@ impl Arbiter {
     pub(super) fn note_stranded(&mut self, now: Time, name: &ContainerName) {
         let window = self.config.timing.outlast(self.config.timing.session_ttl);
         let Some(leader) = self.seen.as_ref().map(|seen| seen.arbitrator.clone()) else { return };
-        self.stranded.retain(|_, (_, last)| now < *last + window);
+        self.stranded.retain(|_, (_, last)| now < *last + window * 3);
         let (since, last) = self.stranded.entry(name.clone()).or_insert((now, now));
         *last = now;
         if now < *since + window {
@@ -183,5 +193,12 @@ impl Arbiter {
         if now >= leadership.elected_at + settled_in && containers > bound {
             self.resign(now, now + BARRED_AFTER_STRANDED);
         }
+    }
+}
+
+impl super::Leadership {
+    /// Everyone who is an elector in the store, or may be.
+    fn may_campaign(&self) -> impl Iterator<Item = &ArbitratorId> {
+        self.electors.0.members.iter().chain(&self.electors_tried)
     }
 }

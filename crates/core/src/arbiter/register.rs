@@ -14,6 +14,9 @@ use crate::placement::Labels;
 use crate::time::{Span, Time};
 use crate::timing::Timing;
 
+/// No store has lost so many elections: a term that is shown further ahead is not believed.
+const TERM_JUMP_AT_MOST: u64 = 1 << 32;
+
 /// A container in the register, as the leader knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Member {
@@ -118,6 +121,10 @@ impl Arbiter {
             return;
         }
         if let Some((shown, whose)) = &hello.highest {
+            // A peer that is wrong, or worse, must not use the numbers up.
+            if shown.0 > leadership.term.0.saturating_add(TERM_JUMP_AT_MOST) {
+                return;
+            }
             let higher = guard!(LowerTermRefused, *shown > leadership.term, else false);
             let twice = *shown == leadership.term && *whose != leadership.token;
             let stops = higher || guard!(SameTermOneLeader, twice, else false);
@@ -133,7 +140,8 @@ impl Arbiter {
             return;
         };
         let same = member.entry.incarnation == hello.incarnation;
-        let successor = hello.predecessor_stopped && member.entry.machine == hello.machine;
+        let names_it = hello.succeeds == Some(member.entry.incarnation);
+        let successor = names_it && member.entry.machine == hello.machine;
         if same && !member.striking {
             self.welcome(stream, &hello);
         } else if !same && (successor || guard!(IncarnationFreesNothing, false, else true)) {
@@ -298,6 +306,8 @@ impl Arbiter {
             self.send(beat.stream, beat.ack());
             return;
         }
+        // It lives, and cannot act: its strike can wait.
+        member.lease_base = now;
         // One at a time: the heartbeat that is acknowledged is the one that the renewal came after.
         if member.revival.as_ref().is_some_and(|earlier| earlier.beat.session == beat.session) {
             return;
@@ -351,7 +361,8 @@ impl Arbiter {
         for (sensor, offer) in &member.offers {
             let changed = match before.get(sensor) {
                 Some(earlier) => earlier.digest != offer.digest,
-                None => offer.previous.is_some_and(|previous| previous != offer.digest),
+                // Told by its container: a change from what was the newest, and no older one.
+                None => offer.previous.is_some() && offer.previous == leadership.code.get(sensor).map(|known| known.0),
             };
             let known = leadership.code.get(sensor);
             if known.is_none() || changed && known.is_some_and(|(digest, _)| *digest != offer.digest) {
@@ -365,7 +376,7 @@ impl Arbiter {
             writes.push(Write::Put(Key::Code(sensor), Value::Digest(digest)));
         }
         if !writes.is_empty() {
-            self.transact(Vec::new(), writes, Pending::Minor);
+            self.transact(Vec::new(), writes.clone(), Pending::Minor(writes));
         }
     }
 
@@ -399,6 +410,10 @@ impl Arbiter {
     pub(super) fn strike_the_dead(&mut self, now: Time) {
         let timing = self.config.timing.clone();
         let Some(leadership) = self.leader() else { return };
+        // A strike must be stored; with the store away nothing is struck (rule 11).
+        if leadership.store_away {
+            return;
+        }
         let dead: Vec<_> = leadership
             .register
             .iter()
@@ -448,12 +463,16 @@ impl Arbiter {
         if leadership.reread_at.is_none_or(|at| now < at) {
             return;
         }
-        leadership.reread_at =
-            leadership.pending.values().any(|pending| *pending == Pending::Read).then_some(now + pause);
+        leadership.reread_at = leadership
+            .pending
+            .values()
+            .any(|pending| matches!(pending, Pending::Read { .. }))
+            .then_some(now + pause);
         if leadership.reread_at.is_none() {
+            let writes = leadership.writes;
             let request = self.ask(Request::ReadAll);
             if let Some(leadership) = self.leader() {
-                leadership.pending.insert(request, Pending::Read);
+                leadership.pending.insert(request, Pending::Read { writes });
             }
         }
     }

@@ -6,7 +6,7 @@ use super::leadership::{Leadership, Phase};
 use crate::engine::{Entry, Journal};
 use crate::history::Cause;
 use crate::message::Status;
-use crate::names::{ContainerName, Digest, EntryId, Fence, SensorRef};
+use crate::names::{ContainerName, Digest, EntryId, Fence, RequestId, SensorRef};
 use crate::time::{Span, Time};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +55,8 @@ pub(super) struct Preparing {
     pub(super) to: ContainerName,
     pub(super) cause: Cause,
     pub(super) who: String,
+    /// The read or the seal that is awaited; answers to earlier ones are stale.
+    pub(super) request: RequestId,
     /// A commit of this sensor may still land: the record is sealed first.
     pub(super) seal: bool,
     /// Read, and being sealed.

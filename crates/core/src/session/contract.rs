@@ -27,8 +27,6 @@ pub struct Config {
     pub freeze_limit: Span,
     /// When it leaves: how long the leader has to move what runs here; then it stops by itself.
     pub drain_timeout: Span,
-    /// When a poll counts as hung.
-    pub poll_timeout: Span,
     /// So many raising polls in a row are a failure.
     pub max_errors: u32,
     /// How long a failed-there mark is told to new leaders.
@@ -162,8 +160,14 @@ pub enum Command {
     Kill(ProcessId),
     /// Stop every process: the lease has ended. Connections to sinks are reset. Answered by [`Event::Frozen`].
     Freeze,
-    /// Write the lease's end where the guardian reads it.
-    PublishLease(Time),
+    /// Write the lease's end where the guardian reads it, and how often [`Command::Freeze`] was given: the
+    /// guardian lets go on what the container froze, too.
+    PublishLease {
+        /// The end.
+        end: Time,
+        /// The count.
+        freezes: u64,
+    },
     /// Hand effects to the sink; answered by [`Event::Published`] unless connections are reset first.
     Publish {
         /// Whose.

@@ -94,10 +94,16 @@ impl Log {
         self.queue.len() >= ENTRIES_AT_MOST
     }
 
-    /// Nothing of it goes out from here any more; what was committed is the next holder's.
+    /// Nothing of it goes out from here any more; what was committed is the next holder's. What was
+    /// applied is still to be marked.
     pub(super) fn discarded(mut self) -> Self {
-        self.queue.clear();
+        self.queue.retain(|waiting| waiting.step >= Step::Applied);
         self
+    }
+
+    /// What is applied, and not known to be marked.
+    pub(super) fn unmarked(&self) -> Vec<EntryId> {
+        self.queue.iter().filter(|waiting| waiting.step >= Step::Applied).map(|waiting| waiting.entry.id).collect()
     }
 }
 
@@ -113,7 +119,10 @@ impl Instance {
     }
 
     pub(super) fn emitted(&mut self, id: EntryId, effect: Body) {
-        if let Some(parts) = self.parts() {
+        if let Some(parts) = self.parts()
+            && parts.log.is_none()
+            && !parts.ended
+        {
             parts.direct.queue.push_back((id, effect, false));
         }
     }

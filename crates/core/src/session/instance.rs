@@ -3,7 +3,7 @@
 use super::effects::{Direct, Log};
 use super::{Command, Outcome};
 use crate::message::{Activation, Claim, Kind, Offer, State, StopCause};
-use crate::names::{Fence, ProcessId, SensorRef};
+use crate::names::{EntryId, Fence, ProcessId, SensorRef};
 use crate::time::{Span, Time};
 
 /// A standby whose process died is started again after so long, doubled at each death, up to the longest.
@@ -22,8 +22,8 @@ pub(super) struct Instance {
     pub(super) offer: Offer,
     pub(super) process: Option<Process>,
     pub(super) grant: Option<Grant>,
-    /// The newest fence under which nothing acts here any more.
-    pub(super) stopped: Fence,
+    /// The packs offer it (still).
+    pub(super) offered: bool,
     pub(super) failed_at: Option<Time>,
     pub(super) respawn_at: Time,
     deaths: u32,
@@ -35,6 +35,8 @@ pub(super) struct Instance {
 pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) doing: Doing,
+    /// Since when it does that, frozen time not counted.
+    since: Time,
     /// It remembers what was discarded, or runs old code: it is to be replaced.
     pub(super) discarded: bool,
     /// SIGKILL was sent, or it is known to die: its end is no death of the sensor.
@@ -51,14 +53,17 @@ pub(super) enum Doing {
     Activating,
     /// Between polls, or a passive sensor at its work.
     Idle,
-    /// In a poll that counts as hung at this moment, frozen time not counted.
-    Polling { until: Time },
+    /// In a poll.
+    Polling,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Grant {
     /// The newest fence given.
     pub(super) fence: Fence,
+    given_at: Time,
+    /// When loading it, setting it up or a poll counts as hung.
+    timeout: Span,
     /// The next poll.
     due: Time,
     polled_at: Option<Time>,
@@ -88,9 +93,24 @@ pub(super) enum Told {
     Recovered,
 }
 
+/// What is said when everything has stopped.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub(super) fence: Fence,
+    pub(super) cause: StopCause,
+    pub(super) polled_ago: Option<Span>,
+    /// Entries that are applied, and not marked yet.
+    pub(super) marks: Vec<EntryId>,
+}
+
 impl Process {
-    pub(super) fn starting(id: ProcessId) -> Self {
-        Self { id, doing: Doing::Starting, discarded: false, killed: false }
+    pub(super) fn starting(id: ProcessId, now: Time) -> Self {
+        Self { id, doing: Doing::Starting, since: now, discarded: false, killed: false }
+    }
+
+    fn begin(&mut self, doing: Doing, now: Time) {
+        self.doing = doing;
+        self.since = now;
     }
 
     fn has_acted(&self) -> bool {
@@ -104,7 +124,7 @@ impl Instance {
             offer,
             process: None,
             grant: None,
-            stopped: Fence::default(),
+            offered: true,
             failed_at: None,
             respawn_at: Time::default(),
             deaths: 0,
@@ -118,7 +138,7 @@ impl Instance {
             (Some(grant), _) if grant.stop.is_some() => State::Draining,
             (Some(_), Some(_)) if frozen => State::Frozen,
             (Some(_), Some(process)) => match process.doing {
-                Doing::Idle | Doing::Polling { .. } => State::Running,
+                Doing::Idle | Doing::Polling => State::Running,
                 Doing::Starting | Doing::Ready | Doing::Activating => State::Starting,
             },
             (Some(_), None) => State::Backoff,
@@ -155,6 +175,8 @@ impl Instance {
         self.good = 0;
         self.grant = Some(Grant {
             fence,
+            given_at: now,
+            timeout: activation.timeout,
             due,
             polled_at: activation.polled_ago.map(|ago| now - ago),
             untold: false,
@@ -180,7 +202,6 @@ impl Instance {
     /// Asked to stop everything under `fence`; `false` where nothing is left of it already.
     pub(super) fn ask_to_stop(&mut self, now: Time, fence: Fence, lapsed: bool) -> bool {
         let Some(grant) = &mut self.grant else {
-            self.stopped = self.stopped.max(fence);
             return false;
         };
         if fence < grant.fence {
@@ -216,7 +237,8 @@ impl Instance {
     /// A standby's process is replaced by one with the new code; an active one is left to the leader.
     pub(super) fn renew_standby(&mut self) {
         self.respawn_at = Time::default();
-        if let (Some(process), None) = (&mut self.process, &self.grant) {
+        let untouched = self.grant.as_ref().is_none_or(|grant| !grant.started);
+        if let Some(process) = self.process.as_mut().filter(|process| untouched && !process.has_acted()) {
             process.discarded = true;
         }
     }
@@ -241,7 +263,7 @@ impl Instance {
 
     pub(super) fn poll_returned(&mut self, now: Time, outcome: Outcome, max_errors: u32) -> Option<Told> {
         let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant) else { return None };
-        if !matches!(process.doing, Doing::Polling { .. }) || grant.stop.as_ref().is_some_and(|stop| stop.now) {
+        if !matches!(process.doing, Doing::Polling) || grant.stop.as_ref().is_some_and(|stop| stop.now) {
             return None;
         }
         process.doing = Doing::Idle;
@@ -297,14 +319,14 @@ impl Instance {
     }
 
     /// Takes the next step of an active instance: sets it up, or lets it poll.
-    pub(super) fn act(&mut self, now: Time, may_act: bool, timeout: Span, outbox: &mut Vec<Command>) {
+    pub(super) fn act(&mut self, now: Time, may_act: bool, outbox: &mut Vec<Command>) {
         let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant) else { return };
         if grant.stop.is_some() || process.killed || process.discarded || !may_act {
             return;
         }
         match process.doing {
             Doing::Ready if grant.started || grant.log.as_ref().is_none_or(Log::is_applied) => {
-                process.doing = Doing::Activating;
+                process.begin(Doing::Activating, now);
                 let values = grant.log.as_ref().map(|log| log.values().clone());
                 outbox.push(Command::Activate { process: process.id, values });
             }
@@ -314,26 +336,25 @@ impl Instance {
                 if now < grant.due || full {
                     return;
                 }
-                process.doing = Doing::Polling { until: now + timeout };
+                process.begin(Doing::Polling, now);
                 // One interval after this one began; ticks missed meanwhile became this one.
                 grant.due = now + interval;
                 grant.polled_at = Some(now);
                 grant.untold = true;
                 outbox.push(Command::Poll { process: process.id, fence: grant.fence });
             }
-            Doing::Starting | Doing::Ready | Doing::Activating | Doing::Polling { .. } => {}
+            Doing::Starting | Doing::Ready | Doing::Activating | Doing::Polling => {}
         }
     }
 
     /// The process that must be killed now, if any.
     pub(super) fn process_to_kill(&mut self, now: Time) -> Option<ProcessId> {
-        let process = self.process.as_mut().filter(|process| !process.killed)?;
-        let mut kill = process.discarded;
+        let busy = self.is_busy();
+        let mut stops = false;
         if let Some(grant) = &mut self.grant
             && let Some(stop) = &mut grant.stop
         {
-            let busy = matches!(process.doing, Doing::Polling { .. } | Doing::Activating);
-            if busy {
+            if busy && !stop.now {
                 stop.until = stop.until.max(now + FINISH_WITHIN);
             } else if now >= stop.until && !stop.now {
                 stop.now = true;
@@ -341,15 +362,17 @@ impl Instance {
                 grant.direct = Direct::default();
             }
             let open = grant.log.as_ref().is_some_and(|log| !log.is_empty()) || grant.direct.is_open();
-            // A warm standby that never began to act is as good as before.
-            kill |= process.has_acted() && (stop.now || !busy && !open);
+            stops = stop.now || !busy && !open;
         }
-        process.killed |= kill;
+        let process = self.process.as_mut().filter(|process| !process.killed)?;
+        // A warm standby that never began to act is as good as before.
+        let kill = process.discarded || stops && process.has_acted();
+        process.killed = kill;
         kill.then_some(process.id)
     }
 
     /// The word, when nothing under the grant acts any more (rule 6).
-    pub(super) fn word(&mut self) -> Option<(Fence, StopCause)> {
+    pub(super) fn word(&mut self, now: Time) -> Option<Word> {
         let grant = self.grant.as_ref()?;
         let stop = grant.stop.as_ref()?;
         let untouched = self.process.as_ref().is_none_or(|process| !process.has_acted() && !process.killed);
@@ -357,21 +380,35 @@ impl Instance {
         if !untouched || !applied {
             return None;
         }
-        let word = (grant.fence, stop.cause);
-        self.stopped = self.stopped.max(grant.fence);
+        let (fence, cause) = (grant.fence, stop.cause);
+        let polled_ago = grant.polled_at.map(|at| now.since(at));
+        let marks = grant.log.as_ref().map(Log::unmarked).unwrap_or_default();
         self.grant = None;
-        Some(word)
+        Some(Word { fence, cause, polled_ago, marks })
     }
 
+    /// Loading, setting up or a poll that does not end.
     pub(super) fn hung(&self, now: Time, frozen: bool) -> bool {
-        let Some(Process { doing: Doing::Polling { until }, killed: false, .. }) = &self.process else { return false };
-        !frozen && now >= *until && self.runs_on()
+        !frozen && self.hangs_at().is_some_and(|at| now >= at)
+    }
+
+    fn hangs_at(&self) -> Option<Time> {
+        let takes_time = |doing| matches!(doing, Doing::Starting | Doing::Activating | Doing::Polling);
+        let process = self.process.as_ref().filter(|process| !process.killed && takes_time(process.doing))?;
+        let grant = self.grant.as_ref().filter(|_| self.runs_on())?;
+        Some(process.since.max(grant.given_at) + grant.timeout)
+    }
+
+    /// Since when what it runs is frozen, in a lapse that began then.
+    pub(super) fn frozen_since(&self, lapse: Time) -> Option<Time> {
+        let grant = self.grant.as_ref().filter(|_| self.runs_on())?;
+        Some(lapse.max(grant.given_at))
     }
 
     /// Goes on after a freeze: frozen time counts towards no timeout; an overdue poll begins soon.
     pub(super) fn thaw(&mut self, now: Time, frozen_for: Span, spread: u64) {
-        if let Some(Process { doing: Doing::Polling { until }, .. }) = &mut self.process {
-            *until += frozen_for;
+        if let Some(process) = &mut self.process {
+            process.since += frozen_for;
         }
         let Kind::Polling { interval } = self.offer.kind else { return };
         if let Some(grant) = &mut self.grant
@@ -382,32 +419,32 @@ impl Instance {
         }
     }
 
-    pub(super) fn next_deadline(&self, frozen: bool) -> Option<(Time, &'static str)> {
-        let respawn = self.process.is_none().then_some((self.respawn_at, "start the process again"));
+    pub(super) fn next_deadline(&self, frozen: bool, leaving: bool) -> Option<(Time, &'static str)> {
+        let respawn = (self.process.is_none() && !leaving).then_some((self.respawn_at, "start the process again"));
         let Some(grant) = &self.grant else { return respawn };
-        let busy = |process: &Process| matches!(process.doing, Doing::Polling { .. } | Doing::Activating);
-        let stop = grant.stop.as_ref().filter(|stop| !stop.now && !self.process.as_ref().is_some_and(busy));
+        let stop = grant.stop.as_ref().filter(|stop| !stop.now && !self.is_busy());
         let stop = stop.map(|stop| (stop.until, "stopping takes too long"));
-        let work = self.process.as_ref().filter(|process| !process.killed && !frozen).and_then(|process| {
-            match (process.doing, self.offer.kind) {
-                (Doing::Polling { until }, _) if self.runs_on() => Some((until, "the poll counts as hung")),
-                (Doing::Idle, Kind::Polling { .. }) if grant.stop.is_none() && !self.log_is_full() => {
-                    Some((grant.due, "the next poll is due"))
-                }
-                _ => None,
-            }
-        });
-        respawn.into_iter().chain(stop).chain(work).min()
+        let hangs = self.hangs_at().filter(|_| !frozen).map(|at| (at, "it counts as hung"));
+        let idle = self.process.as_ref().is_some_and(|process| process.doing == Doing::Idle && !process.killed);
+        let polls = matches!(self.offer.kind, Kind::Polling { .. }) && grant.stop.is_none() && !self.log_is_full();
+        let due = (idle && polls && !frozen).then_some((grant.due, "the next poll is due"));
+        respawn.into_iter().chain(stop).chain(hangs).chain(due).min()
+    }
+
+    fn is_busy(&self) -> bool {
+        let busy = |process: &Process| matches!(process.doing, Doing::Polling | Doing::Activating) && !process.killed;
+        self.process.as_ref().is_some_and(busy)
     }
 
     pub(super) fn each_time(&mut self, f: &mut impl FnMut(&mut Time)) {
         f(&mut self.respawn_at);
         self.failed_at.iter_mut().for_each(&mut *f);
-        if let Some(Process { doing: Doing::Polling { until }, .. }) = &mut self.process {
-            f(until);
+        if let Some(process) = &mut self.process {
+            f(&mut process.since);
         }
         if let Some(grant) = &mut self.grant {
             f(&mut grant.due);
+            f(&mut grant.given_at);
             grant.polled_at.iter_mut().for_each(&mut *f);
             grant.stop.iter_mut().for_each(|stop| f(&mut stop.until));
         }
@@ -420,13 +457,16 @@ impl Instance {
     /// The open journal or direct effects, for `effects.rs`.
     pub(super) fn parts(&mut self) -> Option<Parts<'_>> {
         let grant = self.grant.as_mut()?;
-        Some(Parts { fence: grant.fence, log: grant.log.as_mut(), direct: &mut grant.direct })
+        let ended = grant.stop.as_ref().is_some_and(|stop| stop.now);
+        Some(Parts { fence: grant.fence, ended, log: grant.log.as_mut(), direct: &mut grant.direct })
     }
 }
 
 /// What of a grant the effects need.
 pub(super) struct Parts<'a> {
     pub(super) fence: Fence,
+    /// Whatever ran under it has been ended.
+    pub(super) ended: bool,
     pub(super) log: Option<&'a mut Log>,
     pub(super) direct: &'a mut Direct,
 }

@@ -95,9 +95,11 @@ impl Session {
     fn greet(&mut self, now: Time) {
         let arbitrators = &self.config.arbitrators;
         let named = self.named_leader.take().filter(|named| arbitrators.contains(named));
-        let to = named.or_else(|| arbitrators.get(self.next_arbitrator % arbitrators.len().max(1)).cloned());
-        let Some(to) = to else { return };
-        self.next_arbitrator = self.next_arbitrator.wrapping_add(1);
+        let turn = self.next_arbitrator % arbitrators.len().max(1);
+        if named.is_none() {
+            self.next_arbitrator = turn + 1;
+        }
+        let Some(to) = named.or_else(|| arbitrators.get(turn).cloned()) else { return };
         self.streams += 1;
         let stream = StreamId(self.streams);
         self.link = Link::Greeting { stream, until: now + self.heartbeat * 2 };
@@ -116,7 +118,7 @@ impl Session {
             machine: self.config.machine,
             registration: self.registration,
             highest: self.highest.clone(),
-            predecessor_stopped: self.predecessor_stopped,
+            succeeds: self.succeeds,
             labels: self.config.labels.clone(),
             capacity: self.config.capacity,
         };
@@ -149,6 +151,7 @@ impl Session {
         for instance in self.instances.values_mut() {
             instance.unsend();
         }
+        self.reports.extend(self.unheard.drain(..).map(|(_, report)| report));
         self.link = Link::Idle { retry_at: now + self.back_off() };
     }
 
@@ -193,6 +196,7 @@ impl Session {
                 return;
             }
             self.lease_end = Time::default();
+            self.enforce_lease(now);
         }
         self.registration = Some(welcome.registration);
         // A leader with a shorter ttl counts with that one from here on.
@@ -213,9 +217,13 @@ impl Session {
         let failed = self.instances.iter().filter_map(|(sensor, instance)| mark(sensor, instance.failed_at?));
         let failed = failed.collect();
         self.send_heartbeat(now, Some(Binding { holds, failed }));
-        let offers = self.instances.values().map(|instance| instance.offer.clone()).collect();
+        let offers = self.instances.values().filter(|instance| instance.offered);
+        let offers = offers.map(|instance| instance.offer.clone()).collect();
         self.tell(ToArbitrator::Offers(offers));
-        self.outbox.push(Command::PublishLease(self.lease_end));
+        for (entry, sensor) in self.marks.clone() {
+            self.tell(ToArbitrator::Mark { sensor, entry });
+        }
+        self.publish_lease();
     }
 
     fn send_heartbeat(&mut self, now: Time, binds: Option<Binding>) {
@@ -241,6 +249,7 @@ impl Session {
             polled,
             reports: std::mem::take(&mut self.reports),
         };
+        self.unheard.extend(heartbeat.reports.iter().map(|report| (heartbeat.sequence, report.clone())));
         self.tell(ToArbitrator::Heartbeat(Box::new(heartbeat)));
     }
 
@@ -250,6 +259,7 @@ impl Session {
             return;
         }
         bound.acknowledged_at = now;
+        self.unheard.retain(|(sent, _)| *sent > sequence);
         // A lapsed lease is revived only by the answer to a heartbeat that said so.
         if now >= self.lease_end && self.revive_from.is_none_or(|from| sequence < from) {
             return;
