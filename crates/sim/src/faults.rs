@@ -138,6 +138,11 @@ impl World {
             Fault::Wipe(index) => self.arbitrators[index].disk = st2sa_core::names::Term(0),
             Fault::Mood(sensor, node, mood, span) => self.set_mood(sensor, node, mood, span),
             Fault::Code(node, sensor, digest) => self.new_code(node, sensor, digest),
+            Fault::Withdraw(node, sensor, span) => {
+                self.nodes[node].withdrawn.insert(sensor);
+                self.offer_again(node);
+                self.at(self.now + span, Happening::Restore(node, sensor));
+            }
             Fault::Operator(verb) => self.operate(&verb),
             Fault::Start(node) => self.start_container(node),
             Fault::Leave(node, again) => self.leave(node, again),
@@ -155,6 +160,11 @@ impl World {
     }
 
     pub(crate) fn crash(&mut self, who: Who, again: Option<Nanos>) {
+        // Whoever can crash it can let its machine go on.
+        match who {
+            Who::Container(node) | Who::Guardian(node) | Who::Sensors(node) => self.unhide(Who::Machine(node)),
+            other => self.unhide(other),
+        }
         match who {
             Who::Arbitrator(index) => {
                 self.reset_streams(End::Arbitrator(index));
@@ -352,6 +362,10 @@ impl World {
         let here = &mut self.nodes[node];
         here.code_before[sensor] = here.code[sensor];
         here.code[sensor] = digest;
+        self.offer_again(node);
+    }
+
+    pub(crate) fn offer_again(&mut self, node: usize) {
         let offers = self.offers(node);
         self.container(node, session::Event::Offers(offers));
     }
@@ -420,6 +434,7 @@ impl World {
         for node in 0..self.nodes.len() {
             let here = &mut self.nodes[node];
             here.moods.clear();
+            here.withdrawn.clear();
             here.container.gap = None;
             here.guardian.gap = None;
             here.sensors_paused_until = 0;
@@ -429,6 +444,7 @@ impl World {
             self.at(self.now, Happening::ResumeGuardian(node));
             self.at(self.now, Happening::ResumeContainer(node));
             self.at(self.now, Happening::ResumeSensors(node));
+            self.offer_again(node);
             if self.run.setup.machines[node].starts && !self.nodes[node].container.alive {
                 self.at(self.now + MILLI, Happening::StartContainer(node));
             }

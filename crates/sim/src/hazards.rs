@@ -99,6 +99,7 @@ fn plain(setup: &mut Setup, rng: &mut ChaCha8Rng) {
     };
     setup.sensors = (0..rng.random_range(1..=2)).map(sensor).collect();
     setup.latency = (MILLI / 5, 4 * MILLI);
+    setup.engine_delay = 0;
     setup.heal_at = 14 * SECOND;
 }
 

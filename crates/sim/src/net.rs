@@ -197,7 +197,7 @@ impl World {
         self.arbitrators[arbitrator].asked.insert(request);
         let give_up = self.now + self.run.setup.timing.heartbeat.0;
         self.at(give_up, Happening::FromEngine { arbitrator, epoch, request, reply: Reply::Unknown });
-        let mut arrives = self.now + self.latency();
+        let mut arrives = self.now + self.latency() + self.engine_delay();
         match kind_of_request(&ask).and_then(|kind| self.intercept(kind)) {
             Some(Fate::Late(by)) => arrives += by,
             Some(Fate::AnswerLost) => {
@@ -238,7 +238,7 @@ impl World {
         }
         let mute = self.now < self.mute_until || self.arbitrators[arbitrator].unheard.remove(&request);
         if !mute && !self.is_cut(End::Engine, End::Arbitrator(arbitrator)) {
-            let at = self.now + self.latency();
+            let at = self.now + self.latency() + self.engine_delay();
             self.at(at, Happening::FromEngine { arbitrator, epoch, request, reply });
         } else if matches!(reply, Reply::Applied { .. } | Reply::Won { .. }) {
             self.enter(Window::AppliedWithoutAnswer);
@@ -296,6 +296,11 @@ impl World {
 }
 
 impl World {
+    fn engine_delay(&mut self) -> Nanos {
+        let most = self.run.setup.engine_delay;
+        self.rng.random_range(0..=most)
+    }
+
     fn intercept(&mut self, kind: Kind) -> Option<Fate> {
         let found = self.intercepts.iter().position(|(waits, _)| *waits == kind)?;
         Some(self.intercepts.remove(found).1)
@@ -316,6 +321,8 @@ fn kind_of_request(ask: &Request) -> Option<Kind> {
     match ask {
         Request::Campaign { .. } => Some(Kind::Campaign),
         Request::Resign { .. } => Some(Kind::Resign),
+        Request::ReadAll => Some(Kind::ReadAll),
+        Request::ReadJournal { .. } => Some(Kind::ReadJournal),
         Request::Transact(transaction) => transaction.writes.iter().find_map(|write| match write {
             Write::Delete(Key::Register(_)) => Some(Kind::Strike),
             Write::Put(Key::Register(_), _) => Some(Kind::Join),

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     /// Connections to sinks, as runs between resets: what is confirmed on an old one is not heard.
     pub(crate) sink: u64,
     pub(crate) moods: BTreeMap<usize, Mood>,
+    /// Sensors that its packs lack.
+    pub(crate) withdrawn: std::collections::BTreeSet<usize>,
     pub(crate) code: Vec<u64>,
     pub(crate) code_before: Vec<u64>,
     pub(crate) leaving: bool,
@@ -94,6 +96,7 @@ impl Node {
             streams: BTreeMap::new(),
             sink: 0,
             moods: BTreeMap::new(),
+            withdrawn: std::collections::BTreeSet::new(),
             code: vec![1; setup.sensors.len()],
             code_before: vec![1; setup.sensors.len()],
             leaving: false,

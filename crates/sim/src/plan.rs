@@ -27,6 +27,8 @@ pub struct Setup {
     pub sensors: Vec<SensorSetup>,
     /// One-way latency, shortest and longest.
     pub latency: (Nanos, Nanos),
+    /// What the engine adds to a request's way, and to the answer's, at the most.
+    pub engine_delay: Nanos,
     /// When everything heals.
     pub heal_at: Nanos,
 }
@@ -135,6 +137,10 @@ pub enum Kind {
     Ack,
     /// Arbitrator to engine.
     Campaign,
+    /// Leader to engine: the register and all else that is durable.
+    ReadAll,
+    /// Leader to engine: a journal.
+    ReadJournal,
     /// Leader to engine: a journal commit.
     Commit,
     /// Leader to engine: a strike.
@@ -193,6 +199,8 @@ pub enum Fault {
     Mood(usize, Option<usize>, Mood, Nanos),
     /// A node gets another version of a sensor's code.
     Code(usize, usize, u64),
+    /// The packs of a node lack a sensor for so long.
+    Withdraw(usize, usize, Nanos),
     /// An operator asks the leader.
     Operator(Verb),
     /// A node is switched on.

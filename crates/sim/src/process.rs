@@ -59,7 +59,7 @@ impl World {
         if !node.process.alive {
             return;
         }
-        if self.now < node.process.paused_until {
+        if self.now < node.process.paused_until || !node.process.decided.is_empty() {
             if event != arbiter::Event::Wake {
                 node.process.mailbox.push_back(event);
             }
@@ -115,7 +115,7 @@ impl World {
         if !node.container.alive {
             return;
         }
-        if self.now < node.container.paused_until {
+        if self.now < node.container.paused_until || !node.container.decided.is_empty() {
             if event != session::Event::Wake {
                 node.container.mailbox.push_back(event);
             }
@@ -170,7 +170,7 @@ impl World {
         if !node.guardian.alive {
             return;
         }
-        if self.now < node.guardian.paused_until {
+        if self.now < node.guardian.paused_until || !node.guardian.decided.is_empty() {
             if event != guardian::Event::Wake {
                 node.guardian.mailbox.push_back(event);
             }

@@ -9,7 +9,7 @@ use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
 use crate::clock::{MILLI, Nanos, SECOND};
-use crate::plan::{End, Fault, MachineSetup, Mood, Run, SensorSetup, Setup, Who};
+use crate::plan::{End, Fate, Fault, Kind, MachineSetup, Mood, Run, SensorSetup, Setup, Who};
 
 /// The ratio of any two rates is at most 1.2, the default `max_drift`.
 const SLOWEST: u64 = 912_900;
@@ -75,6 +75,7 @@ pub(crate) fn setup(seed: u64, rng: &mut ChaCha8Rng) -> Setup {
             .collect(),
         sensors: (0..sensors).map(|index| sensor(index, sensors, zones, rng)).collect(),
         latency: if slow_network { (MILLI, 120 * MILLI) } else { (MILLI / 5, 4 * MILLI) },
+        engine_delay: if rng.random_ratio(1, 3) { rng.random_range(1..=190) * MILLI } else { 0 },
         heal_at: rng.random_range(12..=30) * SECOND,
     };
     if twin {
@@ -121,7 +122,7 @@ fn mix(setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<(Nanos, Fault)> {
     faults
 }
 
-const KINDS: u32 = 22;
+const KINDS: u32 = 24;
 
 fn fault(kind: u32, setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<Fault> {
     let node = rng.random_range(0..setup.machines.len());
@@ -183,6 +184,12 @@ fn fault(kind: u32, setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<Fault> {
             if rng.random_bool(0.5) { Who::Arbitrator(arbitrator) } else { Who::Machine(node) },
             span,
         )],
+        21 => vec![Fault::Withdraw(node, sensor, span)],
+        22 => {
+            let kinds = [Kind::Hello, Kind::ReadAll, Kind::ReadJournal, Kind::Join, Kind::Strike, Kind::Commit, Kind::Stopped];
+            let kind = kinds[rng.random_range(0..kinds.len())];
+            vec![Fault::Intercept(kind, Fate::Late(span.min(4 * SECOND)))]
+        }
         _ => vec![Fault::Leave(node, again)],
     }
 }

@@ -304,6 +304,7 @@ fn cluster(options: &[&str]) -> Result<Setup> {
         machines: Vec::new(),
         sensors: Vec::new(),
         latency: (MILLI, MILLI),
+        engine_delay: 0,
         heal_at: NEVER,
     };
     for number in 0..containers {

@@ -70,6 +70,7 @@ pub(crate) enum Happening {
     EndOfStall,
     Unhide(Who),
     Mood(usize, Option<usize>),
+    Restore(usize, usize),
     Heal,
     Settled,
 }
@@ -370,6 +371,11 @@ impl World {
             Happening::EndOfStall => self.end_of_stall(),
             Happening::Unhide(who) => self.unhide(who),
             Happening::Mood(sensor, node) => self.mood_over(sensor, node),
+            Happening::Restore(node, sensor) => {
+                if self.nodes[node].withdrawn.remove(&sensor) {
+                    self.offer_again(node);
+                }
+            }
             Happening::Heal => self.heal(),
             Happening::Settled => {}
         }
@@ -444,7 +450,8 @@ impl World {
             kind: sensor.interval.map_or(Kind::Passive, |interval| Kind::Polling { interval: Span(interval) }),
             effects: sensor.effects,
         };
-        sensors.iter().enumerate().map(offer).collect()
+        let offered = |(number, _): &(usize, &crate::plan::SensorSetup)| !self.nodes[index].withdrawn.contains(number);
+        sensors.iter().enumerate().filter(offered).map(offer).collect()
     }
 }
 
