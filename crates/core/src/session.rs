@@ -143,9 +143,10 @@ impl Session {
     pub fn next_deadline(&self) -> Option<(Time, &'static str)> {
         let lease = (self.lease_end, "the lease ends");
         let frozen = self.lapse.is_some();
-        let limits = self.lapse.iter().flat_map(|lapse| {
-            self.instances.values().filter_map(|instance| instance.frozen_since(lapse.since))
-        });
+        let limits = self
+            .lapse
+            .iter()
+            .flat_map(|lapse| self.instances.values().filter_map(|instance| instance.frozen_since(lapse.since)));
         let limit = limits.min().map(|since| (since + self.config.freeze_limit, "frozen for too long"));
         let own = if frozen { limit } else { Some(lease) };
         let leaving = self.leaving.is_some();
@@ -283,7 +284,8 @@ impl Session {
             return;
         }
         let stopped = self.words.get(sensor).copied().unwrap_or_default();
-        let Some(instance) = self.instances.get_mut(sensor).filter(|instance| instance.offered || instance.grant.is_some())
+        let Some(instance) =
+            self.instances.get_mut(sensor).filter(|instance| instance.offered || instance.grant.is_some())
         else {
             self.give_word(sensor, fence, StopCause::Asked, None);
             return;

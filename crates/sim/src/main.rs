@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use st2sa_core::guard::Guard;
-use st2sa_sim::plan::Run;
+use st2sa_sim::plan::{Run, Setup};
 use st2sa_sim::runner::{self, Summary};
 use st2sa_sim::trace::Trace;
 use st2sa_sim::windows::Window;
@@ -104,7 +104,7 @@ fn run(simulate: &Simulate) -> anyhow::Result<bool> {
 /// One run, with its trace.
 fn play(run: &Run, kept: Option<&[usize]>) -> bool {
     let run = kept.map_or_else(|| run.clone(), |kept| runner::keep(run, kept));
-    println!("{:#?}", run.setup);
+    describe(&run.setup);
     for (index, (at, fault)) in run.faults.iter().enumerate() {
         println!("fault {index} at {:.3} s: {fault:?}", seconds(u128::from(*at)));
     }
@@ -115,6 +115,34 @@ fn play(run: &Run, kept: Option<&[usize]>) -> bool {
     }
     println!("held every invariant for {:.1} simulated s", seconds(u128::from(outcome.simulated)));
     true
+}
+
+/// The cluster of a run, for people.
+fn describe(setup: &Setup) {
+    let rates: Vec<_> = setup.arbitrators.iter().map(|rate| per_mille(*rate)).collect();
+    println!(
+        "{} arbitrators (clocks at {}), engine at {}{}{}",
+        setup.arbitrators.len(),
+        rates.join(", "),
+        per_mille(setup.engine_rate),
+        if setup.forgetful { ", may forget" } else { "" },
+        if setup.fail_safe { ", fail-safe on" } else { "" },
+    );
+    for machine in &setup.machines {
+        let later = if machine.starts { "" } else { ", starts later" };
+        println!("{}: clock at {}, zone {}{later}", machine.name, per_mille(machine.rate), machine.zone);
+    }
+    for sensor in &setup.sensors {
+        let interval = sensor.interval.map_or("passive".to_owned(), |every| {
+            format!("polls every {:.3} s for up to {:.3} s", seconds(every.into()), seconds(sensor.poll.1.into()))
+        });
+        println!("{}: {interval}, {:?}, weight {}", sensor.name, sensor.effects, sensor.weight);
+    }
+}
+
+/// A clock's rate, as a multiple of true time's.
+fn per_mille(rate: u64) -> String {
+    format!("{}.{:03}", rate / 1_000_000, rate % 1_000_000 / 1_000)
 }
 
 fn run_seeds(simulate: &Simulate) -> bool {

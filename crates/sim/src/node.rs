@@ -6,7 +6,7 @@ use rand::Rng;
 use st2sa_core::engine::Body;
 use st2sa_core::guardian::{self, Guardian};
 use st2sa_core::message::Effects;
-use st2sa_core::names::{ContainerName, Incarnation, EntryId, Fence, ProcessId, SensorRef, StreamId};
+use st2sa_core::names::{ContainerName, EntryId, Fence, Incarnation, ProcessId, SensorRef, StreamId};
 use st2sa_core::session::{self, Outcome, Session, Work};
 
 use crate::clock::{Clock, MILLI, Nanos};

@@ -122,7 +122,7 @@ fn mix(setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<(Nanos, Fault)> {
     faults
 }
 
-const KINDS: u32 = 24;
+const KINDS: u32 = 25;
 
 fn fault(kind: u32, setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<Fault> {
     let node = rng.random_range(0..setup.machines.len());
@@ -185,8 +185,15 @@ fn fault(kind: u32, setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<Fault> {
             span,
         )],
         21 => vec![Fault::Withdraw(node, sensor, span)],
+        23 => {
+            // The arbitrators are replaced, with another ttl.
+            let session_ttl = Span::from_millis(rng.random_range(1_600..6_000));
+            let other = Timing { session_ttl, ..timing() };
+            (0..setup.arbitrators.len()).map(|index| Fault::Retime(index, other.clone())).collect()
+        }
         22 => {
-            let kinds = [Kind::Hello, Kind::ReadAll, Kind::ReadJournal, Kind::Join, Kind::Strike, Kind::Commit, Kind::Stopped];
+            let kinds =
+                [Kind::Hello, Kind::ReadAll, Kind::ReadJournal, Kind::Join, Kind::Strike, Kind::Commit, Kind::Stopped];
             let kind = kinds[rng.random_range(0..kinds.len())];
             vec![Fault::Intercept(kind, Fate::Late(span.min(4 * SECOND)))]
         }

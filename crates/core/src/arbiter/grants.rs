@@ -279,7 +279,8 @@ impl Arbiter {
         };
         if journaled {
             let seal = guard!(SealBeforeActivation, state.log.unanswered, else false);
-            state.holder = Holder::Preparing(Box::new(Preparing { to, cause, who, request: RequestId(0), seal, sealing: None }));
+            state.holder =
+                Holder::Preparing(Box::new(Preparing { to, cause, who, request: RequestId(0), seal, sealing: None }));
             self.read_for_activation(sensor);
         } else {
             self.grant(now, sensor, &to, cause, &who, None);

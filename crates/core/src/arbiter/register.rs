@@ -463,11 +463,8 @@ impl Arbiter {
         if leadership.reread_at.is_none_or(|at| now < at) {
             return;
         }
-        leadership.reread_at = leadership
-            .pending
-            .values()
-            .any(|pending| matches!(pending, Pending::Read { .. }))
-            .then_some(now + pause);
+        leadership.reread_at =
+            leadership.pending.values().any(|pending| matches!(pending, Pending::Read { .. })).then_some(now + pause);
         if leadership.reread_at.is_none() {
             let writes = leadership.writes;
             let request = self.ask(Request::ReadAll);

@@ -294,7 +294,7 @@ pub const ALL: &[Scenario] = &[
         name: "forgotten-registration",
         what: "The engine forgets a container's registration while it holds a sensor (rule 9)",
         windows: &[Window::DataLost, Window::UnregisteredActs],
-        share: 1,
+        share: 4,
         script: |s| {
             s.setup.forgetful = true;
             s.setup.machines.push(MachineSetup {

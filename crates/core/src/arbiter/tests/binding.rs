@@ -4,7 +4,7 @@ use super::build::*;
 use crate::arbiter::{Alarm, Command, Event};
 use crate::engine::{Reply, Request};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Heartbeat, Status, ToArbitrator, ToContainer};
+use crate::message::{Effects, Heartbeat, Status, ToArbitrator, ToContainer};
 use crate::names::StreamId;
 
 const AGAIN: StreamId = StreamId(9);
@@ -72,7 +72,7 @@ fn what_the_list_leaves_out_has_stopped_there() {
             record(&rig, Some("a"), None, 1, Cause::Stopped),
             send(AGAIN, ack(3, 1)),
             record(&rig, None, Some("a"), 2, Cause::Stopped),
-            status(AGAIN, 2, Status::Active(Some(Box::new(Activation::default())))),
+            status(AGAIN, 2, activation(None, None)),
         ]
     );
 }
@@ -119,7 +119,7 @@ fn the_wait_ends_when_the_last_registered_container_has_bound_itself() {
         [
             send(B, ack(2, 1)),
             record(&rig, None, Some("a"), 1, Cause::Placed),
-            status(A, 1, Status::Active(Some(Box::new(Activation::default())))),
+            status(A, 1, activation(None, None)),
         ]
     );
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::arbiter::{Arbiter, Command, Config, Event};
 use crate::engine::{Electors, Journal, Key, Registered, Reply, Request, Snapshot, Token, Value, Write};
-use crate::message::{Binding, Claim, Effects, Heartbeat, Hello, Kind, Offer, State, ToArbitrator, ToContainer};
+use crate::message::{Activation, Binding, Claim, Effects, Heartbeat, Hello, Kind, Offer, State, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::{
     ArbitratorId, ContainerName, Digest, Fence, Incarnation, Machine, Registration, RequestId, SensorRef, SessionId,
     StreamId, Term,
@@ -79,7 +79,7 @@ pub(super) fn hello(of: &str) -> Hello {
         machine: machine(of),
         registration: None,
         highest: None,
-        predecessor_stopped: false,
+        succeeds: None,
         labels: Labels::new(),
         capacity: None,
     }
@@ -104,6 +104,16 @@ pub(super) fn offer(sensor: SensorRef, effects: Effects) -> Offer {
 
 pub(super) fn claim(fence: Fence) -> Claim {
     Claim { sensor: x(), fence, polled_ago: None }
+}
+
+/// The word for x.
+pub(super) fn stopped(fence: Fence, cause: StopCause) -> ToArbitrator {
+    ToArbitrator::Stopped { sensor: x(), fence, cause, polled_ago: None }
+}
+
+/// What an instance starts from; ten intervals of x are less than the least timeout, of 5 min.
+pub(super) fn activation(journal: Option<Journal>, polled_ago: Option<Span>) -> Status {
+    Status::Active(Some(Box::new(Activation { journal, polled_ago, timeout: Span::from_secs(300) })))
 }
 
 /// A plain heartbeat; its container's clock is not the arbitrator's.

@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::arbiter::{Alarm, Command, Event};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Heartbeat, Report, Status, ToArbitrator, ToContainer};
+use crate::message::{Effects, Heartbeat, Report, Status, ToArbitrator, ToContainer};
 use crate::names::StreamId;
 use crate::time::Span;
 
@@ -42,7 +42,7 @@ fn a_status_that_is_not_applied_is_told_again_with_the_next_heartbeat() {
     rig.drive(from(A, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)])));
     rig.now = at(400);
     rig.drive(Event::Wake);
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     let message = ToContainer::SetStatus { sensor: x(), fence: fence(1, 1), status };
     assert_eq!(rig.hear(A, beat(heartbeat(1, 2))), [send(A, ack(1, 2)), send(A, message)]);
 }
@@ -58,7 +58,7 @@ fn a_container_that_never_applies_a_status_is_acknowledged_no_more() {
     let commands = rig.hear(A, beat(heartbeat(1, 2)));
     assert_eq!(commands[..1], [send(A, ack(1, 2))]);
     rig.now = limit;
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     let again = send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 1), status });
     let alarm = Command::Alarm(Alarm::DoesNotApply(name("a"), x()));
     assert_eq!(rig.hear(A, beat(heartbeat(1, 3)))[1..3], [alarm, again]);

@@ -4,13 +4,13 @@ use super::build::*;
 use crate::arbiter::{Command, Event};
 use crate::engine::{Check, Key, LeaderSeen, Registered, Reply, Request, Token, Transaction, Value, Write};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Hello, Status, ToContainer};
+use crate::message::{Effects, Hello, ToContainer};
 use crate::names::{Incarnation, Registration, StreamId, Term};
 
 const NEW: StreamId = StreamId(9);
 
 fn successor() -> Hello {
-    Hello { incarnation: Incarnation(2), predecessor_stopped: true, ..hello("a") }
+    Hello { incarnation: Incarnation(2), succeeds: Some(Incarnation(1)), ..hello("a") }
 }
 
 /// A leadership that is not this arbitrator's.
@@ -108,7 +108,7 @@ fn what_a_predecessor_held_is_free_when_its_successor_is_registered() {
     let record = |from, to, fence, cause| {
         Command::Record(Record { at: rig.now, sensor: x(), from, to, fence, cause, who: "arbiter".into() })
     };
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     assert_eq!(
         commands,
         [

@@ -4,7 +4,7 @@ use super::build::*;
 use crate::arbiter::{Command, Event, Verb};
 use crate::engine::{Body, Check, Entry, Journal, Key, Record, Reply, Request, Transaction, Value, Write};
 use crate::history::{self, Cause};
-use crate::message::{Activation, Effects, Status, StopCause, ToArbitrator, ToContainer};
+use crate::message::{Effects, StopCause, ToArbitrator, ToContainer};
 use crate::names::{EntryId, Fence, RequestId};
 
 fn entry(id: u128, follows: Option<u128>, sequence: u64) -> Entry {
@@ -22,10 +22,6 @@ fn committed(id: u128) -> Command {
 
 fn refused(id: u128) -> Command {
     send(A, ToContainer::CommitRefused { sensor: x(), entry: EntryId(id) })
-}
-
-fn stopped() -> ToArbitrator {
-    ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Died }
 }
 
 fn record(entry: &Entry, sealed: Fence) -> Record {
@@ -74,8 +70,7 @@ fn a_journaled_sensor_is_given_away_only_when_its_journal_is_read() {
     let (to, cause) = (Some(name("a")), Cause::Placed);
     let given =
         history::Record { at: rig.now, sensor: x(), from: None, to, fence: fence(1, 1), cause, who: "arbiter".into() };
-    let activation = Activation { journal: Some(found), polled_ago: None };
-    let status = Status::Active(Some(Box::new(activation)));
+    let status = activation(Some(found), None);
     assert_eq!(
         commands,
         [Command::Record(given), send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 1), status }),]
@@ -178,7 +173,7 @@ fn a_commit_that_another_write_forestalled_is_looked_up_and_refused() {
 fn unanswered() -> (Rig, RequestId) {
     let (mut rig, _) = committing();
     let read = rig.request();
-    rig.hear(A, stopped());
+    rig.hear(A, stopped(fence(1, 1), StopCause::Died));
     (rig, read)
 }
 
@@ -203,7 +198,7 @@ fn a_sealed_journal_is_handed_over_as_it_was_sealed() {
     let commands = rig.answer(seal, Reply::Applied { version: 501 });
     let record = Record { sealed: fence(1, 2), ..Record::default() };
     let journal = Some(Journal { record, version: 501, unapplied: Vec::new() });
-    let status = Status::Active(Some(Box::new(Activation { journal, polled_ago: None })));
+    let status = activation(journal, None);
     let message = ToContainer::SetStatus { sensor: x(), fence: fence(1, 3), status };
     assert_eq!(commands[1..], [send(B, message)]);
 }
@@ -221,7 +216,7 @@ fn a_seal_that_a_late_commit_forestalled_is_tried_again_from_what_is_stored() {
 fn a_sensor_paused_while_its_journal_was_read_is_not_handed_over() {
     let mut rig = Rig::holding(Effects::Journal);
     let read = rig.request();
-    rig.hear(A, stopped());
+    rig.hear(A, stopped(fence(1, 1), StopCause::Died));
     rig.drive(Event::Operator { request: 1, who: "op".into(), verb: Verb::Pause(x()) });
     assert_eq!(rig.answer(read, Reply::Journal(Box::default())), []);
 }

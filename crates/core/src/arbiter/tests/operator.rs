@@ -4,7 +4,7 @@ use super::build::*;
 use crate::arbiter::{Answer, Command, Event, Verb};
 use crate::engine::{Intent, Key, Reply, Request, Transaction, Value, Write};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Status, StopCause, ToArbitrator, ToContainer};
+use crate::message::{Effects, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::RequestId;
 
 fn asked(verb: Verb) -> Event {
@@ -54,11 +54,11 @@ fn a_move_begins_with_the_holders_standing_by() {
 fn a_move_goes_on_with_the_holders_word() {
     let mut rig = Rig::holding(Effects::Direct);
     rig.take(asked(Verb::Move { sensor: x(), to: name("b") }));
-    let commands = rig.hear(A, ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Asked });
+    let commands = rig.hear(A, stopped(fence(1, 1), StopCause::Asked));
     let record = |from, to, fence| {
         Command::Record(Record { at: rig.now, sensor: x(), from, to, fence, cause: Cause::Moved, who: "op".into() })
     };
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     assert_eq!(
         commands,
         [
@@ -105,7 +105,7 @@ fn a_pause_of_unknown_outcome_is_answered_so() {
 fn a_paused_sensor_is_given_to_nobody() {
     let (mut rig, request) = writing(Verb::Pause(x()));
     rig.answer(request, Reply::Applied { version: 500 });
-    let commands = rig.hear(A, ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Asked });
+    let commands = rig.hear(A, stopped(fence(1, 1), StopCause::Asked));
     let (from, cause) = (Some(name("a")), Cause::Paused);
     let record = Record { at: rig.now, sensor: x(), from, to: None, fence: fence(1, 1), cause, who: "op".into() };
     assert_eq!(commands, [Command::Record(record)]);

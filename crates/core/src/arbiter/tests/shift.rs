@@ -4,14 +4,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::build::*;
 use crate::arbiter::{Arbiter, Event};
-use crate::message::{Effects, StopCause, ToArbitrator};
+use crate::message::{Effects, StopCause};
 use crate::names::{Incarnation, Term};
 use crate::time::{Span, Time};
 
 /// All that happens while a leader is elected, two containers bind, one dies and the leader lapses.
 fn life() -> Vec<(Time, Event)> {
     let mut rig = Rig::holding(Effects::Journal);
-    rig.drive(from(A, ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Died }));
+    rig.drive(from(A, stopped(fence(1, 1), StopCause::Died)));
     rig.pass(at(4_000), &[(B, 2)]);
     rig.now = at(9_000);
     rig.drive(Event::Wake);

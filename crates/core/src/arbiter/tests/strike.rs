@@ -4,7 +4,7 @@ use super::build::*;
 use crate::arbiter::{Command, Event};
 use crate::engine::{Check, Key, Reply, Request, Transaction, Write};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Status, ToArbitrator, ToContainer};
+use crate::message::{Effects, ToArbitrator, ToContainer};
 use crate::names::RequestId;
 
 /// Container a holds x and has been silent since the beginning; b lives. It is just before a's end.
@@ -37,7 +37,7 @@ fn moved(rig: &Rig) -> [Command; 5] {
     let record = |from, to, fence, cause| {
         Command::Record(Record { at: rig.now, sensor: x(), from, to, fence, cause, who: "arbiter".into() })
     };
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     [
         record(Some(name("a")), None, fence(1, 1), Cause::Lost),
         send(A, ToContainer::Left),

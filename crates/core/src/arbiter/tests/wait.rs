@@ -4,7 +4,7 @@ use super::build::*;
 use crate::arbiter::{Command, Config, Event};
 use crate::engine::{Check, Key, Reply, Request, Transaction, Value, Write};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Heartbeat, Status, ToArbitrator, ToContainer};
+use crate::message::{Effects, Heartbeat, Status, ToArbitrator, ToContainer};
 use crate::names::Term;
 use crate::time::Span;
 
@@ -43,7 +43,7 @@ fn half_bound(longest_ttl: Span) -> Rig {
 fn given(rig: &Rig, cause: Cause) -> [Command; 2] {
     let to = Some(name("a"));
     let record = Record { at: rig.now, sensor: x(), from: None, to, fence: fence(1, 1), cause, who: "arbiter".into() };
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     [Command::Record(record), send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 1), status })]
 }
 
@@ -93,7 +93,7 @@ fn an_engine_that_may_forget_makes_the_wait_longer_though_all_are_bound() {
     let commands = rig.take(Event::Wake);
     let mut expected = given(&rig, Cause::Placed);
     // Fence 1.1 is a's registration there.
-    let status = Status::Active(Some(Box::new(Activation::default())));
+    let status = activation(None, None);
     expected[1] = send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status });
     if let Command::Record(record) = &mut expected[0] {
         record.fence = fence(1, 2);

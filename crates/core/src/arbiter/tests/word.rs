@@ -3,21 +3,11 @@
 use super::build::*;
 use crate::arbiter::{Command, Event};
 use crate::history::{Cause, Record};
-use crate::message::{Activation, Effects, Status, StopCause, ToArbitrator, ToContainer};
-use crate::names::Fence;
-use crate::time::Span;
-
-fn stopped(fence: Fence, cause: StopCause) -> ToArbitrator {
-    ToArbitrator::Stopped { sensor: x(), fence, cause }
-}
+use crate::message::{Effects, StopCause, ToArbitrator, ToContainer};
 
 fn record(rig: &Rig, from: Option<&str>, to: Option<&str>, n: u64, cause: Cause) -> Command {
     let (from, to) = (from.map(name), to.map(name));
     Command::Record(Record { at: rig.now, sensor: x(), from, to, fence: fence(1, n), cause, who: "arbiter".into() })
-}
-
-fn activation(polled_ago: Option<Span>) -> Status {
-    Status::Active(Some(Box::new(Activation { journal: None, polled_ago })))
 }
 
 #[test]
@@ -29,7 +19,7 @@ fn a_sensor_that_died_starts_at_once_where_another_stands_by() {
         [
             record(&rig, Some("a"), None, 1, Cause::Failed),
             record(&rig, None, Some("b"), 2, Cause::Failed),
-            send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status: activation(None) }),
+            send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status: activation(None, None) }),
         ]
     );
 }
@@ -78,7 +68,7 @@ fn what_died_on_its_only_container_is_tried_there_again_after_a_second() {
         commands,
         [
             record(&rig, None, Some("a"), 2, Cause::Failed),
-            send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status: activation(None) }),
+            send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status: activation(None, None) }),
         ]
     );
 }
@@ -90,6 +80,6 @@ fn the_next_holder_is_told_how_long_ago_the_last_poll_began() {
     rig.hear(A, beat(crate::message::Heartbeat { polled, ..heartbeat(1, 2) }));
     rig.now = at(300);
     let commands = rig.hear(A, stopped(fence(1, 1), StopCause::Died));
-    let status = activation(Some(millis(450)));
+    let status = activation(None, Some(millis(450)));
     assert_eq!(commands[2..], [send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status })]);
 }

@@ -24,7 +24,7 @@ fn a_heartbeat_is_sent_after_the_interval() {
 fn a_lease_is_counted_from_the_sending_of_the_heartbeat() {
     let mut rig = beating();
     rig.now = at(700);
-    assert_eq!(rig.hear(ack(1, 2, at(400))), [Command::PublishLease(at(2_400))]);
+    assert_eq!(rig.hear(ack(1, 2, at(400))), [lease(at(2_400), 0)]);
     assert!(rig.session.may_act(Time(at(2_400).0 - 1)));
     assert!(!rig.session.may_act(at(2_400)));
 }
@@ -33,7 +33,7 @@ fn a_lease_is_counted_from_the_sending_of_the_heartbeat() {
 fn an_acknowledgement_that_comes_late_shortens_no_lease() {
     let mut rig = beating();
     rig.hear(ack(1, 2, at(400)));
-    assert_eq!(rig.hear(ack(1, 1, at(0))), [Command::PublishLease(at(2_400))]);
+    assert_eq!(rig.hear(ack(1, 1, at(0))), [lease(at(2_400), 0)]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_lapsed_lease_is_not_revived_by_the_answer_to_an_earlier_heartbeat() {
 fn a_lapsed_lease_is_revived_by_the_answer_to_a_heartbeat_that_said_so() {
     let mut rig = Rig::bound(Effects::Direct);
     rig.now = at(100);
-    assert_eq!(rig.hear(ack(1, 1, at(0))), [Command::PublishLease(at(2_000))]);
+    assert_eq!(rig.hear(ack(1, 1, at(0))), [lease(at(2_000), 0)]);
     assert!(rig.session.may_act(rig.now));
 }
 

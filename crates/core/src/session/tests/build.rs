@@ -52,7 +52,6 @@ pub(super) fn config() -> Config {
         heartbeat: millis(400),
         freeze_limit: Span::from_secs(30),
         drain_timeout: Span::from_secs(60),
-        poll_timeout: Span::from_secs(300),
         max_errors: 3,
         failure_memory: Span::from_secs(600),
     }
@@ -70,7 +69,7 @@ pub(super) fn hello() -> Hello {
         machine: Machine(5),
         registration: None,
         highest: None,
-        predecessor_stopped: true,
+        succeeds: None,
         labels: Labels::new(),
         capacity: None,
     }
@@ -132,8 +131,14 @@ pub(super) fn applied(fence: Fence, state: State) -> ToArbitrator {
     ToArbitrator::Applied { sensor: x(), fence, state }
 }
 
-pub(super) fn stopped(fence: Fence, cause: StopCause) -> ToArbitrator {
-    ToArbitrator::Stopped { sensor: x(), fence, cause }
+/// The word for x, whose last poll began so many milliseconds ago, if it ever did.
+pub(super) fn stopped(fence: Fence, cause: StopCause, polled_ago: Option<u64>) -> ToArbitrator {
+    ToArbitrator::Stopped { sensor: x(), fence, cause, polled_ago: polled_ago.map(millis) }
+}
+
+/// What the guardian reads, after so many freezes by the container itself.
+pub(super) fn lease(end: Time, freezes: u64) -> Command {
+    Command::PublishLease { end, freezes }
 }
 
 pub(super) fn send(stream: StreamId, message: ToArbitrator) -> Command {
@@ -170,10 +175,14 @@ pub(super) fn commit(entry: Entry) -> ToArbitrator {
     ToArbitrator::Commit { sensor: x(), entry }
 }
 
+pub(super) fn activation(journal: Option<Journal>, polled_ago: Option<Span>) -> Activation {
+    Activation { journal, polled_ago, timeout: Span::from_secs(300) }
+}
+
 /// An activation a moment after the last poll began.
 pub(super) fn just_polled(effects: Effects) -> Activation {
     let journal = Journal { record: Record { values: values(), ..Record::default() }, ..Journal::default() };
-    Activation { journal: (effects == Effects::Journal).then_some(journal), polled_ago: Some(Span::ZERO) }
+    activation((effects == Effects::Journal).then_some(journal), Some(Span::ZERO))
 }
 
 /// A session and its clock.
@@ -188,7 +197,7 @@ pub(super) struct Rig {
 impl Rig {
     /// A container that started at `now` and offers nothing yet.
     pub(super) fn started(config: Config, now: Time) -> Self {
-        Self { session: Session::new(config, Incarnation(1), true, now), now, log: Vec::new() }
+        Self { session: Session::new(config, Incarnation(1), None, now), now, log: Vec::new() }
     }
 
     /// One that offers x, whose process is loaded, and has greeted arbitrator l1 on the first stream.

@@ -2,7 +2,7 @@
 
 use super::build::*;
 use crate::engine::{Journal, Record};
-use crate::message::{Activation, Effects, State, StopCause, ToArbitrator, ToContainer};
+use crate::message::{Effects, State, StopCause, ToArbitrator, ToContainer};
 use crate::names::{EntryId, Fence};
 use crate::session::{Command, Event};
 
@@ -96,7 +96,7 @@ fn a_refused_commit_ends_the_process_that_remembers_it() {
     let mut rig = committing();
     let refused = ToContainer::CommitRefused { sensor: x(), entry: EntryId(1) };
     assert_eq!(rig.hear(refused), [Command::Kill(PROCESS)]);
-    let word = stopped(fence(1, 2), StopCause::Refused);
+    let word = stopped(fence(1, 2), StopCause::Refused, None);
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 
@@ -153,7 +153,7 @@ fn what_was_left_unapplied_is_handed_on_before_the_sensor_is_set_up() {
     let left = entry(9, None, 1, fence(0, 5));
     let record = Record { sequence: 1, last: Some(EntryId(9)), sealed: Fence::default(), values: values() };
     let journal = Some(Journal { record, version: 3, unapplied: vec![left] });
-    let commands = rig.hear(active(fence(1, 2), Activation { journal, polled_ago: None }));
+    let commands = rig.hear(active(fence(1, 2), activation(journal, None)));
     assert_eq!(commands, [send(FIRST, applied(fence(1, 2), State::Starting)), publish(fence(1, 2), 9)]);
     let values = Some(values());
     assert_eq!(rig.take(published(9)), [send(FIRST, mark(9)), Command::Activate { process: PROCESS, values }]);
@@ -174,7 +174,7 @@ fn what_is_not_handed_on_in_time_is_left_to_the_next_holder() {
     let mut rig = committing();
     rig.hear(standby(fence(1, 2)));
     rig.live(at(11_000));
-    let word = stopped(fence(1, 2), StopCause::Asked);
+    let word = stopped(fence(1, 2), StopCause::Asked, None);
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 

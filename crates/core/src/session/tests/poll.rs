@@ -1,7 +1,7 @@
 //! Polls: when they are due, and what becomes of those that raise, hang or die.
 
 use super::build::*;
-use crate::message::{Activation, Effects, Heartbeat, Report, StopCause};
+use crate::message::{Effects, Heartbeat, Report, StopCause};
 use crate::session::{Command, Event, Outcome};
 use crate::time::Span;
 
@@ -21,7 +21,7 @@ fn raised(effects: bool) -> Event {
 fn after_a_hand_over_the_next_poll_is_due_one_interval_after_the_last_one_began() {
     let mut rig = Rig::leased(Effects::Direct);
     rig.now = at(300);
-    rig.hear(active(fence(1, 2), Activation { journal: None, polled_ago: Some(millis(400)) }));
+    rig.hear(active(fence(1, 2), activation(None, Some(millis(400)))));
     assert_eq!(rig.take(Event::Activated(PROCESS)), []);
     rig.now = at(899);
     rig.take(Event::Wake);
@@ -32,7 +32,7 @@ fn after_a_hand_over_the_next_poll_is_due_one_interval_after_the_last_one_began(
 #[test]
 fn ticks_that_were_missed_become_one_poll() {
     let mut rig = Rig::leased(Effects::Direct);
-    rig.hear(active(fence(1, 2), Activation { journal: None, polled_ago: Some(millis(5_300)) }));
+    rig.hear(active(fence(1, 2), activation(None, Some(millis(5_300)))));
     rig.now = at(100);
     assert_eq!(rig.take(Event::Activated(PROCESS)), [poll()]);
     rig.now = at(200);
@@ -87,14 +87,14 @@ fn a_poll_that_hangs_is_killed() {
     rig.now = hung;
     let commands = rig.take(Event::Wake);
     assert!(commands.contains(&Command::Kill(PROCESS)), "{commands:?}");
-    let word = stopped(fence(1, 2), StopCause::Hung);
+    let word = stopped(fence(1, 2), StopCause::Hung, None);
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 
 #[test]
 fn a_process_that_dies_gives_the_word_at_once() {
     let mut rig = Rig::polling(Effects::Direct);
-    let word = stopped(fence(1, 2), StopCause::Died);
+    let word = stopped(fence(1, 2), StopCause::Died, None);
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
     assert_eq!(rig.session.active(&x()), None);
 }

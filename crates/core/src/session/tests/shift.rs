@@ -36,7 +36,7 @@ fn shifted(event: Event, shift: Span) -> Event {
 }
 
 fn states(shift: Span) -> Vec<(Session, Option<Time>)> {
-    let mut session = Session::new(config(), Incarnation(1), true, at(0) + shift);
+    let mut session = Session::new(config(), Incarnation(1), None, at(0) + shift);
     let mut states = Vec::new();
     for (now, event) in life() {
         let now = now + shift;

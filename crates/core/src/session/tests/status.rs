@@ -1,7 +1,7 @@
 //! Statuses: activated, fenced anew, and stopped for good.
 
 use super::build::*;
-use crate::message::{Activation, Effects, State, Status, StopCause, ToContainer};
+use crate::message::{Effects, State, Status, StopCause, ToContainer};
 use crate::names::{ProcessId, SensorRef};
 use crate::session::{Command, Event, Outcome};
 
@@ -29,13 +29,13 @@ fn nothing_is_set_up_before_the_lease_holds() {
     let mut rig = Rig::bound(Effects::Direct);
     let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
     assert_eq!(commands, [send(FIRST, applied(fence(1, 2), State::Frozen))]);
-    assert_eq!(rig.hear(ack(1, 1, at(0))), [Command::PublishLease(at(2_000)), activate()]);
+    assert_eq!(rig.hear(ack(1, 1, at(0))), [lease(at(2_000), 0), activate()]);
 }
 
 #[test]
 fn an_overdue_sensor_polls_as_soon_as_it_is_set_up() {
     let mut rig = Rig::leased(Effects::Direct);
-    rig.hear(active(fence(1, 2), Activation::default()));
+    rig.hear(active(fence(1, 2), activation(None, None)));
     let poll = Command::Poll { process: PROCESS, fence: fence(1, 2) };
     assert_eq!(rig.take(Event::Activated(PROCESS)), [poll]);
 }
@@ -71,7 +71,7 @@ fn an_idle_instance_is_killed_when_it_is_to_stand_by() {
 fn the_word_is_given_when_the_process_is_dead() {
     let mut rig = Rig::active(Effects::Direct);
     rig.hear(standby(fence(1, 2)));
-    let word = stopped(fence(1, 2), StopCause::Asked);
+    let word = stopped(fence(1, 2), StopCause::Asked, None);
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 
@@ -87,7 +87,7 @@ fn a_poll_that_runs_is_waited_for() {
 fn a_warm_process_that_never_acted_is_kept() {
     let mut rig = Rig::bound(Effects::Direct);
     rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
-    let word = stopped(fence(1, 2), StopCause::Asked);
+    let word = stopped(fence(1, 2), StopCause::Asked, None);
     assert_eq!(rig.hear(standby(fence(1, 2))), [send(FIRST, word)]);
 }
 
@@ -103,7 +103,7 @@ fn a_standby_for_an_older_fence_stops_nothing() {
 fn what_stopped_is_not_activated_again_under_the_same_fence() {
     let mut rig = stopped_once();
     let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
-    assert_eq!(commands, [send(FIRST, stopped(fence(1, 2), StopCause::Asked))]);
+    assert_eq!(commands, [send(FIRST, stopped(fence(1, 2), StopCause::Asked, None))]);
     assert_eq!(rig.session.active(&x()), None);
 }
 
@@ -117,13 +117,13 @@ fn what_stopped_is_activated_again_under_a_higher_fence() {
 #[test]
 fn what_stopped_says_so_again_when_it_is_told_again_to_stand_by() {
     let mut rig = stopped_once();
-    assert_eq!(rig.hear(standby(fence(1, 2))), [send(FIRST, stopped(fence(1, 2), StopCause::Asked))]);
+    assert_eq!(rig.hear(standby(fence(1, 2))), [send(FIRST, stopped(fence(1, 2), StopCause::Asked, None))]);
 }
 
 #[test]
 fn an_adoption_of_what_is_not_held_is_answered_with_the_word() {
     let mut rig = Rig::leased(Effects::Direct);
-    assert_eq!(rig.hear(adopted(fence(1, 2))), [send(FIRST, stopped(fence(1, 2), StopCause::Asked))]);
+    assert_eq!(rig.hear(adopted(fence(1, 2))), [send(FIRST, stopped(fence(1, 2), StopCause::Asked, None))]);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_sensor_that_is_not_offered_is_answered_with_the_word() {
     let sensor = SensorRef::new("p.Unknown");
     let status = Status::Active(Some(Box::default()));
     let commands = rig.hear(ToContainer::SetStatus { sensor: sensor.clone(), fence: fence(1, 2), status });
-    let word = crate::message::ToArbitrator::Stopped { sensor, fence: fence(1, 2), cause: StopCause::Asked };
+    let word = crate::message::ToArbitrator::Stopped { sensor, fence: fence(1, 2), cause: StopCause::Asked, polled_ago: None };
     assert_eq!(commands, [send(FIRST, word)]);
 }
 

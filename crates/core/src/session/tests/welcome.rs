@@ -13,7 +13,7 @@ fn binds(rig: &Rig, session: u64, lapsed: bool, holds: Vec<Claim>, lease_end: Ti
     [
         send(NEXT, beat(first)),
         send(NEXT, ToArbitrator::Offers(vec![offer(Effects::Direct)])),
-        Command::PublishLease(lease_end),
+        lease(lease_end, 0),
     ]
 }
 
@@ -83,7 +83,7 @@ fn a_first_welcome_is_answered_with_a_list_of_nothing_and_no_lease() {
         [
             send(FIRST, beat(first)),
             send(FIRST, ToArbitrator::Offers(vec![offer(Effects::Direct)])),
-            Command::PublishLease(Time(0)),
+            lease(Time(0), 0),
         ]
     );
     assert!(!rig.session.may_act(rig.now));
