@@ -297,6 +297,7 @@ pub const ALL: &[Scenario] = &[
         share: 4,
         script: |s| {
             s.setup.forgetful = true;
+            s.setup.sensors[0].poll = (MILLI, 150 * MILLI);
             s.setup.machines.push(MachineSetup {
                 name: "container-4".to_owned(),
                 starts: false,

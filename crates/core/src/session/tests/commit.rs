@@ -96,7 +96,7 @@ fn a_refused_commit_ends_the_process_that_remembers_it() {
     let mut rig = committing();
     let refused = ToContainer::CommitRefused { sensor: x(), entry: EntryId(1) };
     assert_eq!(rig.hear(refused), [Command::Kill(PROCESS)]);
-    let word = stopped(fence(1, 2), StopCause::Refused, None);
+    let word = stopped(fence(1, 2), StopCause::Refused, Some(0));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 
@@ -174,7 +174,7 @@ fn what_is_not_handed_on_in_time_is_left_to_the_next_holder() {
     let mut rig = committing();
     rig.hear(standby(fence(1, 2)));
     rig.live(at(11_000));
-    let word = stopped(fence(1, 2), StopCause::Asked, None);
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(10_000));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 

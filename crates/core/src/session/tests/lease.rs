@@ -89,7 +89,7 @@ fn a_held_effect_goes_out_under_the_newest_fence_when_the_lease_is_back() {
     let mut rig = bound_again();
     rig.take(Event::Emitted { process: PROCESS, id: EntryId(8), effect: effects() });
     rig.hear_on(NEXT, adopted(fence(2, 1)));
-    assert_eq!(rig.hear_on(NEXT, ack(1, 1, at(3_400))), [lease(at(5_400), 0), publish(fence(2, 1), 8)]);
+    assert_eq!(rig.hear_on(NEXT, ack(1, 1, at(3_400))), [lease(at(5_400), 1), publish(fence(2, 1), 8)]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_a_sink_had_not_confirmed_goes_again_under_the_same_id() {
     rig.take(Event::StreamOpened(NEXT));
     rig.hear_on(NEXT, welcome("l2", 2, 1, fence(1, 1)));
     let commands = rig.hear_on(NEXT, ack(1, 1, at(2_800)));
-    assert_eq!(commands, [lease(at(4_800), 0), publish(fence(1, 2), 8)]);
+    assert_eq!(commands, [lease(at(4_800), 1), publish(fence(1, 2), 8)]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn an_overdue_poll_begins_soon_after_the_thaw_but_not_with_all_others() {
 fn a_status_that_comes_while_frozen_ends_the_instance_at_once() {
     let mut rig = bound_again();
     assert_eq!(rig.hear_on(NEXT, standby(fence(1, 2))), [Command::Kill(PROCESS)]);
-    let word = stopped(fence(1, 2), StopCause::Asked, None);
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(2_400));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(NEXT, word), spawn(FRESH)]);
 }
 

@@ -27,7 +27,7 @@ fn what_was_handed_over_is_not_started_again() {
     let mut rig = Rig::active(Effects::Direct);
     rig.take(Event::Leave);
     assert_eq!(rig.hear(standby(fence(1, 2))), [Command::Kill(PROCESS)]);
-    let word = stopped(fence(1, 2), StopCause::Asked, None);
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(0));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), send(FIRST, ToArbitrator::Leaving)]);
 }
 
@@ -47,7 +47,7 @@ fn what_nobody_took_stops_by_itself_when_leaving_takes_too_long() {
     rig.live(at(61_000));
     let returned = Event::PollReturned { process: PROCESS, outcome: Outcome::Good(None) };
     assert_eq!(rig.take(returned), [Command::Kill(PROCESS)]);
-    let word = stopped(fence(1, 2), StopCause::Asked, None);
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(60_000));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), send(FIRST, ToArbitrator::Leaving)]);
 }
 

@@ -87,14 +87,14 @@ fn a_poll_that_hangs_is_killed() {
     rig.now = hung;
     let commands = rig.take(Event::Wake);
     assert!(commands.contains(&Command::Kill(PROCESS)), "{commands:?}");
-    let word = stopped(fence(1, 2), StopCause::Hung, None);
+    let word = stopped(fence(1, 2), StopCause::Hung, Some(300_000));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 
 #[test]
 fn a_process_that_dies_gives_the_word_at_once() {
     let mut rig = Rig::polling(Effects::Direct);
-    let word = stopped(fence(1, 2), StopCause::Died, None);
+    let word = stopped(fence(1, 2), StopCause::Died, Some(0));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
     assert_eq!(rig.session.active(&x()), None);
 }

@@ -71,7 +71,7 @@ fn an_idle_instance_is_killed_when_it_is_to_stand_by() {
 fn the_word_is_given_when_the_process_is_dead() {
     let mut rig = Rig::active(Effects::Direct);
     rig.hear(standby(fence(1, 2)));
-    let word = stopped(fence(1, 2), StopCause::Asked, None);
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(0));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
 }
 
@@ -87,7 +87,7 @@ fn a_poll_that_runs_is_waited_for() {
 fn a_warm_process_that_never_acted_is_kept() {
     let mut rig = Rig::bound(Effects::Direct);
     rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
-    let word = stopped(fence(1, 2), StopCause::Asked, None);
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(0));
     assert_eq!(rig.hear(standby(fence(1, 2))), [send(FIRST, word)]);
 }
 
