@@ -105,6 +105,7 @@ fn a_store_without_fail_safe_is_not_outlived() {
     rig.now = at(400);
     let request = rig.request();
     rig.take(Event::Wake);
+    rig.now = at(800);
     let next = rig.request();
     assert_eq!(rig.answer(request, Reply::Unknown), [ask(next, Request::Renew { token: token(1) })]);
 }

@@ -7,14 +7,10 @@ use crate::session::{Command, Event};
 use crate::time::Time;
 
 /// The heartbeat that binds, and what goes with it.
-fn binds(rig: &Rig, session: u64, lapsed: bool, holds: Vec<Claim>, lease_end: Time) -> [Command; 3] {
+fn binds(rig: &Rig, session: u64, lapsed: bool, holds: Vec<Claim>, lease: Command) -> [Command; 3] {
     let binds = Some(Binding { holds, failed: Vec::new() });
     let first = Heartbeat { lapsed, binds, ..heartbeat(session, 1, rig.now) };
-    [
-        send(NEXT, beat(first)),
-        send(NEXT, ToArbitrator::Offers(vec![offer(Effects::Direct)])),
-        lease(lease_end, 0),
-    ]
+    [send(NEXT, beat(first)), send(NEXT, ToArbitrator::Offers(vec![offer(Effects::Direct)])), lease]
 }
 
 /// Leaves the first stream, as its leader resigns, and greets on the next one.
@@ -94,7 +90,7 @@ fn a_welcome_under_the_same_registration_is_answered_with_what_is_held() {
     let mut rig = greeting_again(Rig::active(Effects::Direct));
     let holds = vec![Claim { sensor: x(), fence: fence(1, 2), polled_ago: Some(millis(250)) }];
     let commands = rig.hear_on(NEXT, welcome("l2", 2, 1, fence(1, 1)));
-    assert_eq!(commands, binds(&rig, 1, false, holds, at(2_000)));
+    assert_eq!(commands, binds(&rig, 1, false, holds, lease(at(2_000), 0)));
 }
 
 #[test]
@@ -106,7 +102,7 @@ fn a_leader_with_a_shorter_ttl_shortens_the_lease() {
         *session_ttl = millis(1_000);
     }
     let commands = rig.hear_on(NEXT, shorter);
-    assert_eq!(commands, binds(&rig, 1, false, holds, at(1_250)));
+    assert_eq!(commands, binds(&rig, 1, false, holds, lease(at(1_250), 0)));
 }
 
 #[test]
@@ -139,8 +135,9 @@ fn a_new_registration_is_bound_with_nothing_when_all_that_was_held_is_dead() {
     rig.hear_on(NEXT, welcome("l2", 2, 1, fence(2, 1)));
     rig.now += millis(10);
     let commands = rig.take(Event::Gone(PROCESS));
-    let mut expected = vec![spawn(FRESH)];
-    expected.extend(binds(&rig, 1, true, Vec::new(), Time(0)));
+    // The lease of the old registration is over too.
+    let mut expected = vec![spawn(FRESH), Command::Freeze];
+    expected.extend(binds(&rig, 1, true, Vec::new(), lease(Time(0), 1)));
     assert_eq!(commands, expected);
     assert!(!rig.session.may_act(rig.now));
 }
