@@ -236,7 +236,7 @@ impl Arbiter {
         match (pending, reply) {
             (Pending::Electors(electors), Reply::Applied { version }) => leadership.electors = (electors, version),
             (Pending::Read { writes }, Reply::All(_)) if writes != leadership.writes => {
-                leadership.reread_at = Some(now)
+                leadership.reread_at = Some(now);
             }
             (Pending::Read { .. }, Reply::All(snapshot)) => self.on_snapshot(now, *snapshot),
             (Pending::Read { .. }, _) => leadership.reread_at = Some(now + pause),

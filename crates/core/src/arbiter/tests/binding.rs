@@ -116,11 +116,7 @@ fn the_wait_ends_when_the_last_registered_container_has_bound_itself() {
     let commands = rig.hear(B, beat(binding(2, Vec::new())));
     assert_eq!(
         commands,
-        [
-            send(B, ack(2, 1)),
-            record(&rig, None, Some("a"), 1, Cause::Placed),
-            status(A, 1, activation(None, None)),
-        ]
+        [send(B, ack(2, 1)), record(&rig, None, Some("a"), 1, Cause::Placed), status(A, 1, activation(None, None)),]
     );
 }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::arbiter::{Arbiter, Command, Config, Event};
 use crate::engine::{Electors, Journal, Key, Registered, Reply, Request, Snapshot, Token, Value, Write};
-use crate::message::{Activation, Binding, Claim, Effects, Heartbeat, Hello, Kind, Offer, State, Status, StopCause, ToArbitrator, ToContainer};
+use crate::message::{
+    Activation, Binding, Claim, Effects, Heartbeat, Hello, Kind, Offer, State, Status, StopCause, ToArbitrator,
+    ToContainer,
+};
 use crate::names::{
     ArbitratorId, ContainerName, Digest, Fence, Incarnation, Machine, Registration, RequestId, SensorRef, SessionId,
     StreamId, Term,

@@ -132,7 +132,8 @@ fn a_sensor_that_is_not_offered_is_answered_with_the_word() {
     let sensor = SensorRef::new("p.Unknown");
     let status = Status::Active(Some(Box::default()));
     let commands = rig.hear(ToContainer::SetStatus { sensor: sensor.clone(), fence: fence(1, 2), status });
-    let word = crate::message::ToArbitrator::Stopped { sensor, fence: fence(1, 2), cause: StopCause::Asked, polled_ago: None };
+    let word =
+        crate::message::ToArbitrator::Stopped { sensor, fence: fence(1, 2), cause: StopCause::Asked, polled_ago: None };
     assert_eq!(commands, [send(FIRST, word)]);
 }
 

@@ -76,11 +76,7 @@ fn a_first_welcome_is_answered_with_a_list_of_nothing_and_no_lease() {
     let first = Heartbeat { lapsed: true, binds, ..heartbeat(1, 1, at(0)) };
     assert_eq!(
         rig.hear(welcome("l1", 1, 1, fence(1, 1))),
-        [
-            send(FIRST, beat(first)),
-            send(FIRST, ToArbitrator::Offers(vec![offer(Effects::Direct)])),
-            lease(Time(0), 0),
-        ]
+        [send(FIRST, beat(first)), send(FIRST, ToArbitrator::Offers(vec![offer(Effects::Direct)])), lease(Time(0), 0),]
     );
     assert!(!rig.session.may_act(rig.now));
 }

@@ -65,19 +65,6 @@ pub(crate) fn planted(rng: &mut ChaCha8Rng) -> Problem {
     }
 }
 
-/// `sensors` of equal weight, all held evenly by all but the last of `containers`, all movable.
-pub(crate) fn joining(sensors: usize, containers: usize) -> Problem {
-    let offers: BTreeMap<_, _> = (0..containers).map(|at| (container(at), Standing::default())).collect();
-    let needs = (0..sensors).map(|at| {
-        let need = SensorNeed { holder: Some(container(at % (containers - 1))), offers: offers.clone(), ..blank() };
-        (sensor(at), need)
-    });
-    Problem {
-        sensors: needs.collect(),
-        containers: (0..containers).map(|at| (container(at), Room::default())).collect(),
-    }
-}
-
 /// The problem that is there when `plan` has been carried out.
 pub(crate) fn carried_out(problem: &Problem, plan: &Plan) -> Problem {
     let mut after = problem.clone();

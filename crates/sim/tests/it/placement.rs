@@ -1,29 +1,18 @@
 //! The planner on thousands of random problems: hard rules, determinism, fixed points, and quality against an exact solver.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that meets what it does not expect has failed"
-)]
-
-#[path = "placement/checks.rs"]
 mod checks;
-#[path = "placement/exact.rs"]
 mod exact;
-#[path = "placement/problems.rs"]
 mod problems;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 use st2sa_core::placement::{Plan, Problem, plan};
 
-use crate::checks::{draw_limit, draws, keeps_the_hard_rules, loads, reasons_are_right};
-use crate::problems::{anything, carried_out, joining, planted};
+use checks::{draw_limit, draws, keeps_the_hard_rules, loads, reasons_are_right};
+use problems::{anything, carried_out, planted};
 
 /// How many random problems of the whole mixture are planned.
 const PROBLEMS: u64 = 10_000;
@@ -123,48 +112,6 @@ fn larger_problems_with_a_known_even_arrangement_reach_the_goal() {
         thousandths(worst),
         thousandths(worst_first),
     );
-}
-
-/// Run it in release: `cargo test --release -p st2sa-sim --test placement -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures time"]
-fn speed() {
-    for (sensors, containers, rounds) in [(20, 5, 20_000), (20, 3, 20_000), (500, 10, 200), (5_000, 50, 10)] {
-        let problem = joining(sensors, containers);
-        let mut fresh = problem.clone();
-        for need in fresh.sensors.values_mut() {
-            need.holder = None;
-        }
-        let rested = carried_out(&problem, &plan(&problem));
-        for (what, problem) in [("joining", problem), ("fresh", fresh), ("at rest", rested)] {
-            let start = Instant::now();
-            let mut moves = 0;
-            for _ in 0..rounds {
-                moves = changes(&problem, &plan(&problem));
-            }
-            let each = start.elapsed() / rounds;
-            println!("{sensors} x {containers} {what}: {each:?}, {moves} changes");
-        }
-    }
-    for (sensors, containers, count) in [(8, 4, 5_000), (20, 5, 5_000), (40, 8, 2_000), (500, 10, 200), (5_000, 50, 20)]
-    {
-        let mut times = Vec::new();
-        for_each_seed(count, |_, rng| {
-            let problem = anything(rng, sensors, containers);
-            let start = Instant::now();
-            plan(&problem);
-            times.push(start.elapsed());
-        });
-        times.sort_unstable();
-        let percentile = |percent| times[(times.len() - 1) * percent / 100];
-        println!(
-            "anything up to {sensors} x {containers}: half within {:?}, 90 % within {:?}, 99 % within {:?}, all within {:?}",
-            percentile(50),
-            percentile(90),
-            percentile(99),
-            percentile(100),
-        );
-    }
 }
 
 /// What the exact solver said, summed.
