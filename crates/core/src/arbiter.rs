@@ -22,6 +22,7 @@ mod tests;
 mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::engine::{LeaderSeen, Reply, Request, Token};
 use crate::history;
@@ -152,7 +153,7 @@ pub enum Alarm {
 /// The part of an arbitrator that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Arbiter {
-    config: Config,
+    config: Arc<Config>,
     incarnation: Incarnation,
     /// The highest term known: from the own disk, the engine, containers and peers.
     highest: Term,
@@ -183,7 +184,7 @@ impl Arbiter {
         let still = config.timing.outlast(config.timing.leader_ttl);
         Self {
             role: Role::Follower(Follower::starting(now, now + still)),
-            config,
+            config: Arc::new(config),
             incarnation,
             highest,
             requests: 0,

@@ -41,6 +41,11 @@ impl<E, C> Process<E, C> {
         }
     }
 
+    /// It is stopped, or has not yet done and read what it was stopped before.
+    fn waits(&self, now: Nanos) -> bool {
+        now < self.paused_until || !self.decided.is_empty() || !self.mailbox.is_empty()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.alive = false;
         self.epoch += 1;
@@ -59,7 +64,7 @@ impl World {
         if !node.process.alive {
             return;
         }
-        if self.now < node.process.paused_until || !node.process.decided.is_empty() {
+        if node.process.waits(self.now) {
             if event != arbiter::Event::Wake {
                 node.process.mailbox.push_back(event);
             }
@@ -115,7 +120,7 @@ impl World {
         if !node.container.alive {
             return;
         }
-        if self.now < node.container.paused_until || !node.container.decided.is_empty() {
+        if node.container.waits(self.now) {
             if event != session::Event::Wake {
                 node.container.mailbox.push_back(event);
             }
@@ -170,7 +175,7 @@ impl World {
         if !node.guardian.alive {
             return;
         }
-        if self.now < node.guardian.paused_until || !node.guardian.decided.is_empty() {
+        if node.guardian.waits(self.now) {
             if event != guardian::Event::Wake {
                 node.guardian.mailbox.push_back(event);
             }

@@ -75,7 +75,8 @@ pub(crate) fn setup(seed: u64, rng: &mut ChaCha8Rng) -> Setup {
             .collect(),
         sensors: (0..sensors).map(|index| sensor(index, sensors, zones, rng)).collect(),
         latency: if slow_network { (MILLI, 120 * MILLI) } else { (MILLI / 5, 4 * MILLI) },
-        engine_delay: if rng.random_ratio(1, 3) { rng.random_range(1..=190) * MILLI } else { 0 },
+        // A round trip stays within a heartbeat: beyond that nobody can lead.
+        engine_delay: if rng.random_ratio(1, 3) && !slow_network { rng.random_range(1..=150) * MILLI } else { 0 },
         heal_at: rng.random_range(12..=30) * SECOND,
     };
     if twin {

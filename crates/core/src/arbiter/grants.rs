@@ -1,5 +1,7 @@
 //! Giving sensors away and taking them back: break before make, one fence a grant (rules 6 and 8).
 
+use std::sync::Arc;
+
 use super::leadership::{Leadership, Phase};
 use super::sensor::{Held, Holder, Preparing, Revoked};
 use super::{Alarm, Arbiter, Command, Config};
@@ -74,6 +76,7 @@ impl Arbiter {
             revoked: revoked.clone(),
         };
         state.holder = Holder::Held(Box::new(held));
+        leadership.told.entry(name.clone()).or_default().insert(sensor.clone());
         self.tell(name, sensor, fence, Status::Active(None));
         self.record(now, sensor, Some(name), Some(name), fence, (Cause::Adopted, ARBITER));
         if revoked.is_some() {
@@ -149,19 +152,29 @@ impl Arbiter {
 
     /// Tells again what a container has not said that it applied; gives up on one that never does.
     pub(super) fn resend_unapplied(&mut self, now: Time, name: &ContainerName) {
-        let heartbeat = self.config.timing.heartbeat;
-        let (policy, grace) = (self.config.policy.clone(), self.config.timing.apply_grace);
+        let config = Arc::clone(&self.config);
+        let (heartbeat, grace) = (config.timing.heartbeat, config.timing.apply_grace);
         let Some(leadership) = self.leader() else { return };
         let mut again = Vec::new();
         let mut deaf = None;
-        for (sensor, fence) in leadership.held_by(name) {
+        let open: Vec<_> = leadership.told.get(name).into_iter().flatten().cloned().collect();
+        for sensor in open {
             let kind = leadership.offer(name, &sensor).map_or(Kind::Passive, |offer| offer.kind);
-            let Holder::Held(held) = &mut leadership.sensor(&sensor).holder else { continue };
+            let held = match &leadership.sensor(&sensor).holder {
+                Holder::Held(held) if held.by == *name && held.is_open() => held.clone(),
+                _ => {
+                    if let Some(told) = leadership.told.get_mut(name) {
+                        told.remove(&sensor);
+                    }
+                    continue;
+                }
+            };
             let since = held.revoked.as_ref().map_or(held.told_at, |revoked| revoked.at);
-            if held.unapplied.is_none() && held.revoked.is_none() || now < since + heartbeat {
+            if now < since + heartbeat {
                 continue;
             }
-            if now >= since + policy.of(&sensor).poll_timeout(kind) + grace {
+            let fence = held.fence;
+            if now >= since + config.policy.of(&sensor).poll_timeout(kind) + grace {
                 deaf = Some(sensor.clone());
             }
             if held.revoked.is_some() {
@@ -185,7 +198,7 @@ impl Arbiter {
 
     /// Makes what is so what should be.
     pub(super) fn reconcile(&mut self, now: Time) {
-        let config = self.config.clone();
+        let config = Arc::clone(&self.config);
         let Some(leadership) = self.leader() else { return };
         if leadership.phase == Phase::Reading || !(leadership.dirty || now >= leadership.replan_at) {
             return;
@@ -315,6 +328,7 @@ impl Arbiter {
         let held =
             Held { by: to.clone(), fence, cause, unapplied: Some(status.clone()), told_at: now, digest, revoked: None };
         state.holder = Holder::Held(Box::new(held));
+        leadership.told.entry(to.clone()).or_default().insert(sensor.clone());
         self.record(now, sensor, None, Some(to), fence, (cause, who));
         self.tell(to, sensor, fence, status);
     }
@@ -324,6 +338,7 @@ impl Arbiter {
         let Holder::Held(held) = &mut leadership.sensor(sensor).holder else { return };
         held.revoked = Some(Revoked { at: now, cause, who: who.to_owned() });
         let (by, fence) = (held.by.clone(), held.fence);
+        leadership.told.entry(by.clone()).or_default().insert(sensor.clone());
         self.tell(&by, sensor, fence, Status::Standby);
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Leadership {
     /// Greetings that came before the register was read.
     pub(super) early: BTreeMap<StreamId, Hello>,
     pub(super) sensors: BTreeMap<SensorRef, Sensor>,
+    /// Sensors whose container was told something that it may not have applied yet.
+    pub(super) told: BTreeMap<ContainerName, BTreeSet<SensorRef>>,
     pub(super) paused: BTreeMap<SensorRef, Intent>,
     pub(super) drained: BTreeMap<ContainerName, Intent>,
     /// Newest digest and since when it is.
@@ -454,6 +456,7 @@ impl Leadership {
             streams: BTreeMap::new(),
             early: BTreeMap::new(),
             sensors: BTreeMap::new(),
+            told: BTreeMap::new(),
             paused: BTreeMap::new(),
             drained: BTreeMap::new(),
             code: BTreeMap::new(),

@@ -106,7 +106,7 @@ impl Arbiter {
     }
 
     fn want(&mut self, now: Time, sensor: &SensorRef, to: &ContainerName, who: &str) -> Answer {
-        let config = self.config.clone();
+        let config = std::sync::Arc::clone(&self.config);
         let Some(leadership) = self.leader() else { return Answer::Unknown };
         if !leadership.sensors.contains_key(sensor) {
             return Answer::Refused(format!("no container offers {sensor}"));
@@ -124,7 +124,7 @@ impl Arbiter {
     }
 
     fn dry_run(&mut self, now: Time, without: Option<&ContainerName>) -> Answer {
-        let config = self.config.clone();
+        let config = std::sync::Arc::clone(&self.config);
         let Some(leadership) = self.leader() else { return Answer::Unknown };
         let mut problem = leadership.problem(&config, now);
         if let Some(name) = without {

@@ -447,6 +447,7 @@ impl Arbiter {
         }
         let Some(leadership) = self.leader() else { return };
         leadership.register.remove(name);
+        leadership.told.remove(name);
         let streams: Vec<_> =
             leadership.streams.iter().filter(|(_, (owner, _))| owner == name).map(|(stream, _)| *stream).collect();
         for stream in streams {

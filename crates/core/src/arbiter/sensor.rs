@@ -76,6 +76,13 @@ pub(super) struct Held {
     pub(super) revoked: Option<Revoked>,
 }
 
+impl Held {
+    /// Its container has not said yet that it does what it was told.
+    pub(super) fn is_open(&self) -> bool {
+        self.unapplied.is_some() || self.revoked.is_some()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Revoked {
     pub(super) at: Time,

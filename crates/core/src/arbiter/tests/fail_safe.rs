@@ -187,3 +187,39 @@ fn a_leader_gives_no_word() {
     let mut rig = Rig::bound();
     assert_eq!(rig.take(heard("l2", extend(5))), []);
 }
+
+/// Container b is silent; the store is away for as long, and every elector extends.
+fn extended_until(until: u64) -> Rig {
+    let (mut rig, mut renewal) = asking();
+    for (asked, now) in (1..).zip((800..=until).step_by(400)) {
+        rig.now = at(now);
+        let next = rig.request();
+        if now > 800 {
+            let commands = rig.answer(renewal, Reply::Unknown);
+            assert_eq!(commands[..1], [ask(next, Request::Renew { token: token(1) })], "{now}");
+            renewal = next;
+        }
+        rig.take(heard("l2", extended(asked)));
+        rig.take(heard("l3", extended(asked)));
+        rig.hear(A, beat(heartbeat(1, now)));
+    }
+    rig
+}
+
+#[test]
+fn nobody_is_struck_while_the_store_is_away() {
+    let mut rig = extended_until(4_000);
+    assert_eq!(rig.arbiter.leads(rig.now), Some(Term(1)));
+    assert_eq!(rig.take(Event::Wake), []);
+    assert_eq!(rig.arbiter.containers().len(), 2);
+    assert_eq!(rig.hear(B, beat(heartbeat(2, 70))), [send(B, ack(2, 70))]);
+}
+
+#[test]
+fn who_was_silent_while_the_store_was_away_is_struck_when_it_is_back() {
+    let mut rig = extended_until(4_000);
+    let renewal = RequestId(rig.request().0 - 1);
+    let strike = rig.request();
+    let commands = rig.answer(renewal, Reply::Done);
+    assert!(matches!(&commands[..], [Command::Engine { request, ask: Request::Transact(_) }] if *request == strike));
+}

@@ -154,3 +154,23 @@ fn a_greeting_waits_until_the_register_is_read() {
     let found = rig.everything();
     assert_eq!(rig.answer(read, found), [send(NEW, welcome(1, fence(0, 1)))]);
 }
+
+#[test]
+fn a_late_greeting_of_a_run_that_followed_an_earlier_one_replaces_nobody() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let second = Hello { incarnation: Incarnation(2), ..successor() };
+    let third = Hello { incarnation: Incarnation(3), succeeds: Some(Incarnation(1)), ..second.clone() };
+    rig.drive(from(NEW, greet(third.clone())));
+    let taken = send(StreamId(10), ToContainer::NameTaken { machine: machine("a") });
+    assert_eq!(rig.hear(StreamId(10), greet(second)), [taken]);
+    let commands = rig.hear(StreamId(11), greet(third));
+    assert_eq!(commands, [send(StreamId(11), welcome(4, fence(1, 2)))]);
+}
+
+#[test]
+fn a_run_that_follows_no_other_replaces_nobody() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let other = Hello { succeeds: None, ..successor() };
+    let commands = rig.hear(NEW, greet(other));
+    assert_eq!(commands, [send(NEW, ToContainer::NameTaken { machine: machine("a") })]);
+}

@@ -4,8 +4,8 @@ use super::build::*;
 use crate::arbiter::{Command, Event, Verb};
 use crate::engine::{Body, Check, Entry, Journal, Key, Record, Reply, Request, Transaction, Value, Write};
 use crate::history::{self, Cause};
-use crate::message::{Effects, StopCause, ToArbitrator, ToContainer};
-use crate::names::{EntryId, Fence, RequestId};
+use crate::message::{Effects, Status, StopCause, ToArbitrator, ToContainer};
+use crate::names::{EntryId, Fence, RequestId, StreamId};
 
 fn entry(id: u128, follows: Option<u128>, sequence: u64) -> Entry {
     let (values, effects) = (Body::new(b"cursor"), Body::new(b"trigger"));
@@ -248,4 +248,41 @@ fn a_mark_of_another_entry_removes_nothing() {
     rig.answer(request, Reply::Applied { version: 500 });
     let marked = ToContainer::Marked { sensor: x(), entry: EntryId(7) };
     assert_eq!(rig.hear(A, ToArbitrator::Mark { sensor: x(), entry: EntryId(7) }), [send(A, marked)]);
+}
+
+#[test]
+fn an_answer_to_an_earlier_read_for_another_holder_is_not_used() {
+    let mut rig = Rig::holding(Effects::Journal);
+    rig.bind("c", StreamId(3), 3);
+    rig.drive(from(StreamId(3), ToArbitrator::Offers(vec![offer(x(), Effects::Journal)])));
+    let entry = entry(1, None, 1);
+    rig.hear(A, commit(entry.clone()));
+    let early = rig.request();
+    assert_eq!(rig.hear(A, stopped(fence(1, 1), StopCause::Died))[1..], [ask(early, read())]);
+    // The container that it was read for leaves; the unanswered commit lands before the next read.
+    let chosen = if preparing_for(&rig, "b") { B } else { StreamId(3) };
+    let other = if chosen == B { StreamId(3) } else { B };
+    let strike = rig.request();
+    rig.hear(chosen, ToArbitrator::Leaving);
+    let late = rig.request();
+    assert!(rig.answer(strike, Reply::Applied { version: 900 }).contains(&ask(late, read())));
+    let seal = rig.request();
+    let commands = rig.answer(late, Reply::Journal(Box::new(journal(&entry, 5))));
+    assert!(matches!(&commands[..], [Command::Engine { request, .. }] if *request == seal), "{commands:?}");
+    assert_eq!(rig.answer(early, Reply::Journal(Box::default())), []);
+    let commands = rig.answer(seal, Reply::Applied { version: 901 });
+    let Some(Command::Send { stream, message: ToContainer::SetStatus { status, .. } }) = commands.last() else {
+        panic!("{commands:?}")
+    };
+    let Status::Active(Some(given)) = status else { panic!("{status:?}") };
+    assert_eq!((*stream, given.journal.as_ref().unwrap().unapplied.clone()), (other, vec![entry]));
+}
+
+fn preparing_for(rig: &Rig, of: &str) -> bool {
+    let leaves = |rig: &mut Rig| {
+        let strike = rig.request();
+        rig.hear(if of == "b" { B } else { StreamId(3) }, ToArbitrator::Leaving);
+        rig.answer(strike, Reply::Applied { version: 900 })
+    };
+    leaves(&mut rig.clone()).iter().any(|command| matches!(command, Command::Engine { .. }))
 }

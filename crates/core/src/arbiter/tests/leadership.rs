@@ -88,3 +88,16 @@ fn a_lapsed_leadership_does_not_come_back_with_a_late_answer() {
     assert_eq!(rig.answer(request, Reply::Done), []);
     assert_eq!(rig.arbiter.leads(rig.now), None);
 }
+
+#[test]
+fn a_renewal_without_an_answer_is_followed_by_the_next_when_that_is_due() {
+    let mut rig = Rig::bound();
+    rig.now = at(400);
+    let request = rig.request();
+    rig.take(Event::Wake);
+    rig.now = at(410);
+    assert_eq!(rig.answer(request, Reply::Unknown), []);
+    rig.now = at(800);
+    let (next, renew) = (rig.request(), Request::Renew { token: token(1) });
+    assert_eq!(rig.take(Event::Wake)[..1], [ask(next, renew)]);
+}

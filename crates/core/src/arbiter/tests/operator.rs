@@ -153,3 +153,11 @@ fn intents_of_earlier_leaders_are_found_and_kept() {
     let commands = rig.hear(A, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)]));
     assert_eq!(commands, [ask(request, code)]);
 }
+
+#[test]
+fn what_is_not_answered_when_the_leadership_ends_is_answered_as_unknown() {
+    let (mut rig, _) = writing(Verb::Pause(x()));
+    rig.now = at(1_467);
+    let commands = rig.take(Event::Wake);
+    assert_eq!(commands[..1], [answer(Answer::Unknown)]);
+}

@@ -162,3 +162,19 @@ fn time_in_which_the_loop_stood_still_is_added_to_every_deadline() {
     let (request, version) = (rig.request(), rig.version(&Key::Register(name("b"))));
     assert_eq!(rig.take(Event::Wake), [ask(request, strike("b", version))]);
 }
+
+#[test]
+fn a_frozen_container_that_is_heard_until_the_end_of_the_wait_is_not_struck() {
+    let mut rig = Rig::waiting(forgetful());
+    let lapsed = Heartbeat { lapsed: true, ..binding(1, vec![claim(fence(0, 5))]) };
+    rig.drive(from(A, beat(lapsed)));
+    for sequence in 2..25 {
+        rig.now += millis(200);
+        let lapsed = Heartbeat { lapsed: true, ..heartbeat(1, sequence) };
+        rig.drive(from(A, beat(lapsed)));
+        rig.drive(Event::Wake);
+    }
+    let containers = rig.arbiter.containers();
+    assert_eq!(containers.iter().map(|view| view.name.clone()).collect::<Vec<_>>(), [name("a")]);
+    assert_eq!(rig.held().term, Term(1));
+}

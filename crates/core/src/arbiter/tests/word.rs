@@ -83,3 +83,14 @@ fn the_next_holder_is_told_how_long_ago_the_last_poll_began() {
     let status = activation(None, Some(millis(450)));
     assert_eq!(commands[2..], [send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status })]);
 }
+
+#[test]
+fn a_word_says_when_the_last_poll_began() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.now = at(300);
+    let polled_ago = Some(millis(150));
+    let word = ToArbitrator::Stopped { sensor: x(), fence: fence(1, 1), cause: StopCause::Died, polled_ago };
+    let commands = rig.hear(A, word);
+    let status = activation(None, polled_ago);
+    assert_eq!(commands[2..], [send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status })]);
+}

@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::engine::{Journal, Record};
 use crate::message::{Effects, State, StopCause, ToArbitrator, ToContainer};
-use crate::names::{EntryId, Fence};
+use crate::names::{EntryId, Fence, StreamId};
 use crate::session::{Command, Event};
 
 fn returned(id: u128) -> Event {
@@ -191,4 +191,25 @@ fn nothing_that_is_committed_is_handed_on_without_a_lease() {
     rig.take(Event::Wake);
     assert_eq!(rig.hear(committed(1)), []);
     assert!(rig.session.link.is_bound());
+}
+
+#[test]
+fn what_an_ended_instance_had_applied_is_marked_with_the_next_leader_until_that_is_stored() {
+    let mut rig = committing();
+    rig.hear(committed(1));
+    rig.hear(ToContainer::Resigning);
+    rig.take(published(1));
+    rig.take(Event::Gone(PROCESS));
+    assert_eq!(rig.session.active(&x()), None);
+    rig.now += millis(250);
+    rig.take(Event::Wake);
+    rig.take(Event::StreamOpened(NEXT));
+    assert!(rig.hear_on(NEXT, welcome("l2", 2, 1, fence(1, 1))).contains(&send(NEXT, mark(1))));
+    rig.hear_on(NEXT, ToContainer::Marked { sensor: x(), entry: EntryId(1) });
+    let third = StreamId(3);
+    rig.hear_on(NEXT, ToContainer::Resigning);
+    rig.now += millis(250);
+    rig.take(Event::Wake);
+    rig.take(Event::StreamOpened(third));
+    assert!(!rig.hear_on(third, welcome("l3", 3, 1, fence(1, 1))).contains(&send(third, mark(1))));
 }

@@ -150,3 +150,15 @@ fn a_guardian_that_is_gone_takes_every_process_with_it() {
     assert_eq!(rig.take(Event::Gone(PROCESS)), [spawn(FRESH)]);
     assert_eq!(rig.session.active(&x()), Some(fence(1, 2)));
 }
+
+#[test]
+fn a_lease_is_published_with_the_number_of_freezes_that_the_guardian_has_to_undo() {
+    let mut rig = bound_again();
+    assert_eq!(rig.hear_on(NEXT, ack(1, 1, at(3_400)))[..1], [lease(at(5_400), 1)]);
+    rig.now = at(5_400);
+    assert!(rig.take(Event::Wake).contains(&Command::Freeze));
+    rig.hear_on(NEXT, ack(1, 2, at(5_400)));
+    rig.now = at(5_450);
+    let published = rig.hear_on(NEXT, ack(1, 7, at(5_400)));
+    assert_eq!(published[..1], [lease(at(7_400), 2)]);
+}

@@ -2,7 +2,7 @@
 
 use super::build::*;
 use crate::message::{Effects, State, Status, StopCause, ToContainer};
-use crate::names::{ProcessId, SensorRef};
+use crate::names::{EntryId, ProcessId, SensorRef};
 use crate::session::{Command, Event, Outcome};
 
 fn activate() -> Command {
@@ -152,4 +152,49 @@ fn a_standby_with_new_code_is_replaced() {
     let told = send(FIRST, crate::message::ToArbitrator::Offers(vec![newer]));
     assert_eq!(commands, [told, Command::Kill(PROCESS)]);
     assert_eq!(rig.take(Event::Gone(PROCESS)), [spawn(ProcessId(2))]);
+}
+
+#[test]
+fn an_effect_made_after_everything_was_ended_goes_nowhere() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.hear(ToContainer::Resigning);
+    rig.now = at(1_300);
+    rig.take(Event::Wake);
+    rig.take(Event::StreamOpened(NEXT));
+    assert_eq!(rig.hear_on(NEXT, welcome("l2", 2, 1, fence(2, 1))), [Command::Kill(PROCESS)]);
+    let effect = Event::Emitted { process: PROCESS, id: EntryId(8), effect: effects() };
+    assert_eq!(rig.take(effect), []);
+    let commands = rig.take(Event::Gone(PROCESS));
+    assert!(!commands.iter().any(|command| matches!(command, Command::Publish { .. })), "{commands:?}");
+}
+
+#[test]
+fn what_the_leader_gives_without_a_journal_is_direct_though_it_was_offered_otherwise() {
+    let mut rig = Rig::leased(Effects::Journal);
+    let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Direct)));
+    assert_eq!(commands[1..], [activate()]);
+    rig.take(Event::Activated(PROCESS));
+    let effect = Event::Emitted { process: PROCESS, id: EntryId(8), effect: effects() };
+    assert_eq!(rig.take(effect), [publish(fence(1, 2), 8)]);
+}
+
+#[test]
+fn what_the_leader_gives_with_a_journal_is_journaled_though_it_was_offered_otherwise() {
+    let mut rig = Rig::leased(Effects::Direct);
+    let commands = rig.hear(active(fence(1, 2), just_polled(Effects::Journal)));
+    assert_eq!(commands[1..], [Command::Activate { process: PROCESS, values: Some(values()) }]);
+    rig.take(Event::Activated(PROCESS));
+    rig.live(at(1_000));
+    let returned = Event::PollReturned { process: PROCESS, outcome: work(7) };
+    assert_eq!(rig.take(returned), [send(FIRST, commit(entry(7, None, 1, fence(1, 2))))]);
+}
+
+#[test]
+fn the_word_says_how_long_ago_the_last_poll_began() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.hear(standby(fence(1, 2)));
+    rig.now = at(1_150);
+    rig.take(Event::PollReturned { process: PROCESS, outcome: Outcome::Good(None) });
+    let word = stopped(fence(1, 2), StopCause::Asked, Some(150));
+    assert_eq!(rig.take(Event::Gone(PROCESS))[..1], [send(FIRST, word)]);
 }
