@@ -151,9 +151,9 @@ impl Session {
         let own = if frozen { limit } else { Some(lease) };
         let leaving = self.leaving.is_some();
         let instances = self.instances.values().filter_map(|instance| instance.next_deadline(frozen, leaving));
-        let runs = self.instances.values().any(Instance::runs_on);
-        let leave =
-            self.leaving.filter(|_| runs).map(|since| (since + self.config.drain_timeout, "leaving takes too long"));
+        let unasked = self.instances.values().any(Instance::goes_on);
+        let leave = self.leaving.filter(|_| unasked);
+        let leave = leave.map(|since| (since + self.config.drain_timeout, "leaving takes too long"));
         own.into_iter().chain(leave).chain(Some(self.link.next_deadline())).chain(instances).min()
     }
 
@@ -216,9 +216,8 @@ impl Session {
         }
         self.tell_of_late_freeze();
         if let Some(lapse) = self.lapse.take() {
-            let frozen_for = now.since(lapse.since);
             for (sensor, instance) in &mut self.instances {
-                instance.thaw(now, frozen_for, spread(sensor));
+                instance.thaw(now, lapse.since, spread(sensor));
             }
         }
         self.publish_lease();
@@ -386,8 +385,7 @@ impl Session {
         let lapsed = self.lapse.is_some();
         let Some(instance) = self.instances.get_mut(sensor) else { return };
         if instance.hung(now, lapsed) {
-            instance.failed_at = Some(now);
-            instance.stop_now(StopCause::Hung);
+            instance.hangs(now);
         }
         instance.apply(sensor, holds, bound.then(|| self.link.stream()).flatten(), &mut self.outbox);
         instance.act(now, holds && !lapsed, &mut self.outbox);
@@ -504,7 +502,10 @@ impl Session {
                 let stream = bound.stream;
                 self.outbox.push(Command::Send { stream, message: ToArbitrator::Leaving });
             }
-            // Nobody to say it to: the lease ends by itself.
+            // Said, and not answered: the lease ends by itself, as it does with nobody to say it to.
+            Link::Bound(bound) if bound.left && now >= since + self.config.drain_timeout + self.session_ttl => {
+                self.outbox.push(Command::Exit);
+            }
             Link::Idle { .. } | Link::Greeting { .. } if clear && overdue => self.outbox.push(Command::Exit),
             Link::Idle { .. } | Link::Greeting { .. } | Link::Clearing { .. } | Link::Bound(_) => {}
         }

@@ -258,8 +258,6 @@ impl Checker {
             && let Some(from) = &record.from
         {
             let nodes: Vec<_> = (0..self.nodes.len()).filter(|node| self.nodes[*node] == from.as_str()).collect();
-            /// From the fault to the strike: a lease, its drift, margins, and a leader change between.
-            const BLAMED_FOR: Nanos = 12 * SECOND;
             let blamed = nodes.iter().any(|node| self.touched[*node].is_some_and(|at| now < at + BLAMED_FOR));
             if !blamed && !self.forgot && now > 2 * SECOND {
                 self.fail(now, "no-needless-move", format!("{record}, though nothing happened to {from}"));
@@ -285,6 +283,15 @@ impl Checker {
         self.words.retain(|(other, _), _| *other != node);
     }
 
+    /// While the engine is away nothing is struck: what a fault leads to, comes later.
+    pub(crate) fn prolong_blame(&mut self, now: Nanos, until: Nanos) {
+        for touched in self.touched.iter_mut().flatten() {
+            if now < *touched + BLAMED_FOR {
+                *touched = (*touched).max(until);
+            }
+        }
+    }
+
     pub(crate) fn touch(&mut self, node: usize, until: Nanos) {
         self.touched[node] = self.touched[node].max(Some(until));
     }
@@ -292,3 +299,6 @@ impl Checker {
 
 /// After a pause both of those who freeze are late by no more than this.
 pub(crate) const WAKE: Nanos = 30 * MILLI;
+
+/// From a fault to the strike that it leads to: a lease, its drift, margins, and a leader change between.
+const BLAMED_FOR: Nanos = 12 * SECOND;

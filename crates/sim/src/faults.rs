@@ -128,11 +128,18 @@ impl World {
                 self.break_streams(node);
             }
             Fault::Stall(span) => {
+                self.touch_end(End::Engine, span);
                 self.stalled_until = self.stalled_until.max(self.now + span);
                 self.at(self.now + span, Happening::EndOfStall);
             }
-            Fault::Outage(span) => self.out_until = self.out_until.max(self.now + span),
-            Fault::Mute(span) => self.mute_until = self.mute_until.max(self.now + span),
+            Fault::Outage(span) => {
+                self.touch_end(End::Engine, span);
+                self.out_until = self.out_until.max(self.now + span);
+            }
+            Fault::Mute(span) => {
+                self.touch_end(End::Engine, span);
+                self.mute_until = self.mute_until.max(self.now + span);
+            }
             Fault::Twice(span) => self.twice_until = self.twice_until.max(self.now + span),
             Fault::Forget(span) => self.forget(span),
             Fault::Wipe(index) => self.arbitrators[index].disk = st2sa_core::names::Term(0),
@@ -154,8 +161,10 @@ impl World {
     }
 
     fn touch_end(&mut self, end: End, span: Nanos) {
-        if let End::Machine(node) = end {
-            self.checker.touch(node, self.now + span);
+        match end {
+            End::Machine(node) => self.checker.touch(node, self.now + span),
+            End::Engine => self.checker.prolong_blame(self.now, self.now + span),
+            End::Arbitrator(_) | End::Leader | End::Followers | End::Holder(_) => {}
         }
     }
 

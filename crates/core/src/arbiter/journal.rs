@@ -35,7 +35,7 @@ impl Arbiter {
     pub(super) fn on_mark(&mut self, stream: StreamId, sensor: &SensorRef, entry: EntryId) {
         let Some(leadership) = self.leader() else { return };
         if leadership.streams.contains_key(&stream) {
-            leadership.sensor(sensor).log.marks.insert(entry);
+            leadership.sensor(sensor).log.marks.insert(entry, stream);
             self.pump(sensor);
         }
     }
@@ -56,19 +56,19 @@ impl Arbiter {
             return;
         };
         let mut deletes = Vec::new();
-        for mark in std::mem::take(&mut log.marks) {
+        for (mark, stream) in std::mem::take(&mut log.marks) {
             let named = stored.unapplied.iter().find(|entry| entry.id == mark);
             let entry = guard!(MarkNamesEntry, named, else stored.unapplied.last());
-            deletes.push((mark, entry.map(|entry| entry.sequence)));
+            deletes.push((mark, stream, entry.map(|entry| entry.sequence)));
         }
         let head = log.commits.front().cloned();
-        for (mark, sequence) in deletes {
+        for (mark, stream, sequence) in deletes {
             let Some(sequence) = sequence else {
-                self.marked(sensor, mark);
+                self.marked(sensor, mark, stream);
                 continue;
             };
             let write = Write::Delete(Key::Entry(sensor.clone(), sequence));
-            self.transact(Vec::new(), vec![write], Pending::Mark { sensor: sensor.clone(), entry: mark });
+            self.transact(Vec::new(), vec![write], Pending::Mark { sensor: sensor.clone(), entry: mark, stream });
         }
         if let Some(entry) = head {
             self.commit(sensor, entry);
@@ -156,16 +156,16 @@ impl Arbiter {
         self.pump(sensor);
     }
 
-    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, entry: EntryId, reply: &Reply) {
+    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, entry: EntryId, stream: StreamId, reply: &Reply) {
         let Some(leadership) = self.leader() else { return };
         let log = &mut leadership.sensor(sensor).log;
         if matches!(reply, Reply::Applied { .. }) {
             if let Some(stored) = &mut log.stored {
                 stored.unapplied.retain(|unapplied| unapplied.id != entry);
             }
-            self.marked(sensor, entry);
+            self.marked(sensor, entry, stream);
         } else {
-            log.marks.insert(entry);
+            log.marks.insert(entry, stream);
         }
         self.pump(sensor);
     }
@@ -246,8 +246,9 @@ impl Arbiter {
         }
     }
 
-    fn marked(&mut self, sensor: &SensorRef, entry: EntryId) {
-        if let Some(stream) = self.holder_stream(sensor) {
+    /// Tells whoever said the mark, holder or not.
+    fn marked(&mut self, sensor: &SensorRef, entry: EntryId, stream: StreamId) {
+        if self.leader().is_some_and(|leadership| leadership.streams.contains_key(&stream)) {
             self.send(stream, ToContainer::Marked { sensor: sensor.clone(), entry });
         }
     }

@@ -117,7 +117,7 @@ pub(super) enum Pending {
     /// A commit under way.
     Commit { sensor: SensorRef, entry: EntryId },
     /// A mark under way.
-    Mark { sensor: SensorRef, entry: EntryId },
+    Mark { sensor: SensorRef, entry: EntryId, stream: StreamId },
 }
 
 impl Arbiter {
@@ -236,7 +236,11 @@ impl Arbiter {
             return;
         }
         match (pending, reply) {
-            (Pending::Electors(electors), Reply::Applied { version }) => leadership.electors = (electors, version),
+            (Pending::Electors(electors), Reply::Applied { version }) => {
+                // Whatever else was tried can land no more: the key has moved on.
+                leadership.electors = (electors, version);
+                leadership.electors_tried.clear();
+            }
             (Pending::Read { writes }, Reply::All(_)) if writes != leadership.writes => {
                 leadership.reread_at = Some(now);
             }
@@ -257,7 +261,7 @@ impl Arbiter {
             (Pending::Prepare { sensor }, reply) => self.prepared(now, request, &sensor, reply),
             (Pending::Cache { sensor }, reply) => self.cached(&sensor, reply),
             (Pending::Commit { sensor, entry }, reply) => self.commit_answered(&sensor, entry, &reply),
-            (Pending::Mark { sensor, entry }, reply) => self.mark_answered(&sensor, entry, &reply),
+            (Pending::Mark { sensor, entry, stream }, reply) => self.mark_answered(&sensor, entry, stream, &reply),
             (Pending::Minor(_), Reply::Applied { .. }) => {}
             (Pending::Minor(writes), _) => leadership.unwritten.extend(writes),
         }
@@ -268,13 +272,16 @@ impl Arbiter {
     fn on_not_leader(&mut self, now: Time, request: RequestId, pending: Pending) {
         let extended = self.leader().is_some_and(|leadership| leadership.extended);
         if !extended {
+            if let Some(request) = pending.operators() {
+                self.outbox.push(Command::Answer { request, answer: super::Answer::NotLeader(None) });
+            }
             self.step_down(now, now);
             return;
         }
         match pending {
             Pending::Commit { sensor, entry } => self.commit_answered(&sensor, entry, &Reply::Unknown),
             Pending::Prepare { sensor } => self.prepared(now, request, &sensor, Reply::Unknown),
-            Pending::Mark { sensor, entry } => self.mark_answered(&sensor, entry, &Reply::Unknown),
+            Pending::Mark { sensor, entry, stream } => self.mark_answered(&sensor, entry, stream, &Reply::Unknown),
             Pending::Intent { request, who, verb } => {
                 self.intent_written(now, request, who, verb, &Reply::Unknown);
             }

@@ -199,6 +199,6 @@ impl Arbiter {
 impl super::Leadership {
     /// Everyone who is an elector in the store, or may be.
     fn may_campaign(&self) -> impl Iterator<Item = &ArbitratorId> {
-        self.electors.0.members.iter().chain(&self.electors_tried)
+        self.electors.0.members.union(&self.electors_tried)
     }
 }

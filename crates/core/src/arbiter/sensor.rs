@@ -1,12 +1,12 @@
 //! One sensor, as the leader knows it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::leadership::{Leadership, Phase};
 use crate::engine::{Entry, Journal};
 use crate::history::Cause;
 use crate::message::Status;
-use crate::names::{ContainerName, Digest, EntryId, Fence, RequestId, SensorRef};
+use crate::names::{ContainerName, Digest, EntryId, Fence, RequestId, SensorRef, StreamId};
 use crate::time::{Span, Time};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +101,8 @@ pub(super) struct Log {
     pub(super) writing: Option<EntryId>,
     /// A commit got no answer: it may land at any time until the record changes.
     pub(super) unanswered: bool,
-    pub(super) marks: BTreeSet<EntryId>,
+    /// Marks to be stored, and who said them.
+    pub(super) marks: BTreeMap<EntryId, StreamId>,
 }
 
 impl Sensor {

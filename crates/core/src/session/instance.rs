@@ -153,6 +153,11 @@ impl Instance {
         self.grant.as_ref().is_some_and(|grant| !grant.stop.as_ref().is_some_and(|stop| stop.now))
     }
 
+    /// Whether there is a grant that nothing has begun to end.
+    pub(super) fn goes_on(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.stop.is_none())
+    }
+
     pub(super) fn claim(&self, now: Time, sensor: &SensorRef) -> Option<Claim> {
         let grant = self.grant.as_ref()?;
         let polled_ago = grant.polled_at.map(|at| now.since(at));
@@ -392,6 +397,15 @@ impl Instance {
         !frozen && self.hangs_at().is_some_and(|at| now >= at)
     }
 
+    /// Gives up on what does not end, whatever it is doing.
+    pub(super) fn hangs(&mut self, now: Time) {
+        self.failed_at = Some(now);
+        if let Some(process) = &mut self.process {
+            process.discarded = true;
+        }
+        self.stop_now(StopCause::Hung);
+    }
+
     fn hangs_at(&self) -> Option<Time> {
         let takes_time = |doing| matches!(doing, Doing::Starting | Doing::Activating | Doing::Polling);
         let process = self.process.as_ref().filter(|process| !process.killed && takes_time(process.doing))?;
@@ -406,9 +420,9 @@ impl Instance {
     }
 
     /// Goes on after a freeze: frozen time counts towards no timeout; an overdue poll begins soon.
-    pub(super) fn thaw(&mut self, now: Time, frozen_for: Span, spread: u64) {
+    pub(super) fn thaw(&mut self, now: Time, frozen_at: Time, spread: u64) {
         if let Some(process) = &mut self.process {
-            process.since += frozen_for;
+            process.since += now.since(frozen_at.max(process.since));
         }
         let Kind::Polling { interval } = self.offer.kind else { return };
         if let Some(grant) = &mut self.grant

@@ -38,7 +38,8 @@ pub(super) struct Bound {
     session: SessionId,
     sequence: u64,
     next_heartbeat: Time,
-    acknowledged_at: Time,
+    /// When the newest acknowledged heartbeat was sent.
+    answered_to: Time,
     /// The word to leave was given on this stream.
     pub(super) left: bool,
 }
@@ -72,7 +73,7 @@ impl Link {
             Self::Greeting { until, .. } | Self::Clearing { until, .. } => f(until),
             Self::Bound(bound) => {
                 f(&mut bound.next_heartbeat);
-                f(&mut bound.acknowledged_at);
+                f(&mut bound.answered_to);
             }
         }
     }
@@ -84,7 +85,7 @@ impl Session {
         match &self.link {
             Link::Idle { retry_at } if now >= *retry_at => self.greet(now),
             Link::Greeting { until, .. } | Link::Clearing { until, .. } if now >= *until => self.try_another(now, None),
-            Link::Bound(bound) if now >= bound.acknowledged_at + self.heartbeat * MISSED_HEARTBEATS => {
+            Link::Bound(bound) if now >= bound.answered_to + self.heartbeat * MISSED_HEARTBEATS => {
                 self.try_another(now, None);
             }
             Link::Bound(bound) if now >= bound.next_heartbeat => self.send_heartbeat(now, None),
@@ -208,7 +209,7 @@ impl Session {
             session: welcome.session,
             sequence: 0,
             next_heartbeat: now,
-            acknowledged_at: now,
+            answered_to: now,
             left: false,
         });
         let holds = self.instances.iter().filter_map(|(sensor, instance)| instance.claim(now, sensor)).collect();
@@ -258,7 +259,8 @@ impl Session {
         if bound.session != session {
             return;
         }
-        bound.acknowledged_at = now;
+        // Counted from sending: a stream whose answers come, but late, is given up too.
+        bound.answered_to = bound.answered_to.max(sent_at.min(now));
         self.unheard.retain(|(sent, _)| *sent > sequence);
         // A lapsed lease is revived only by the answer to a heartbeat that said so.
         if now >= self.lease_end && self.revive_from.is_none_or(|from| sequence < from) {

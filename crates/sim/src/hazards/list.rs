@@ -107,7 +107,7 @@ pub const ALL: &[Scenario] = &[
         windows: &[Window::WordForOlderFence],
         share: 4,
         script: |s| {
-            let (by, first) = (s.span(500), s.first());
+            let (by, first) = (s.span(330), s.first());
             s.setup.sensors[0].poll = (MILLI, 1_500 * MILLI);
             s.at(4_000, Fault::Lag(End::Holder(0), End::Leader, by, 8 * SECOND));
             s.then(0, Fault::Lag(End::Leader, End::Holder(0), by, 8 * SECOND));
@@ -128,7 +128,7 @@ pub const ALL: &[Scenario] = &[
         script: |s| {
             s.setup.sensors[0].poll = (MILLI, 300 * MILLI);
             for to in 0..3 {
-                let (up, down) = (s.span(650), s.span(350));
+                let (up, down) = (s.span(480), s.span(220));
                 s.at(3_500, Fault::Lag(End::Machine(to), End::Leader, up, 9 * SECOND));
                 s.then(0, Fault::Lag(End::Leader, End::Machine(to), down, 9 * SECOND));
             }

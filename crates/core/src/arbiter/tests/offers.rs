@@ -43,7 +43,9 @@ fn told(policy: SensorPolicy, effects: Effects) -> Vec<Command> {
 
 fn activations(commands: Vec<Command>) -> Vec<Activation> {
     let activation = |command| match command {
-        Command::Send { message: ToContainer::SetStatus { status: Status::Active(Some(given)), .. }, .. } => Some(*given),
+        Command::Send { message: ToContainer::SetStatus { status: Status::Active(Some(given)), .. }, .. } => {
+            Some(*given)
+        }
         _ => None,
     };
     commands.into_iter().filter_map(activation).collect()
@@ -74,9 +76,7 @@ fn a_policy_can_make_a_journaled_sensor_direct() {
 fn a_policy_can_make_a_direct_sensor_journaled() {
     let policy = SensorPolicy { effects: Some(Effects::Journal), ..SensorPolicy::default() };
     let commands = told(policy, Effects::Direct);
-    let reads = |command: &Command| {
-        matches!(command, Command::Engine { ask: Request::ReadJournal { sensor }, .. } if *sensor == x())
-    };
+    let reads = |command: &Command| matches!(command, Command::Engine { ask: Request::ReadJournal { sensor }, .. } if *sensor == x());
     assert!(commands.iter().any(reads), "{commands:?}");
     assert_eq!(activations(commands), []);
 }

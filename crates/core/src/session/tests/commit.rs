@@ -181,16 +181,13 @@ fn what_is_not_handed_on_in_time_is_left_to_the_next_holder() {
 #[test]
 fn nothing_that_is_committed_is_handed_on_without_a_lease() {
     let mut rig = committing();
-    for now in [1_200, 1_600, 2_000, 2_400] {
-        // Each of these answers comes too late to say anything of a lease.
-        rig.now = at(now);
-        rig.take(Event::Wake);
-        rig.hear(ack(1, 1, at(0)));
-    }
-    rig.now = at(2_800);
+    rig.hear(ToContainer::Resigning);
+    rig.now = at(3_400);
     rig.take(Event::Wake);
-    assert_eq!(rig.hear(committed(1)), []);
+    rig.take(Event::StreamOpened(NEXT));
+    rig.hear_on(NEXT, welcome("l2", 2, 1, fence(1, 1)));
     assert!(rig.session.link.is_bound());
+    assert_eq!(rig.hear_on(NEXT, committed(1)), []);
 }
 
 #[test]

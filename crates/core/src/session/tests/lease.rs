@@ -2,7 +2,7 @@
 
 use super::build::*;
 use crate::message::{Effects, Heartbeat, Report, StopCause, ToArbitrator};
-use crate::names::EntryId;
+use crate::names::{EntryId, StreamId};
 use crate::session::{Command, Event, Outcome};
 use crate::time::Span;
 
@@ -157,8 +157,9 @@ fn a_lease_is_published_with_the_number_of_freezes_that_the_guardian_has_to_undo
     assert_eq!(rig.hear_on(NEXT, ack(1, 1, at(3_400)))[..1], [lease(at(5_400), 1)]);
     rig.now = at(5_400);
     assert!(rig.take(Event::Wake).contains(&Command::Freeze));
-    rig.hear_on(NEXT, ack(1, 2, at(5_400)));
-    rig.now = at(5_450);
-    let published = rig.hear_on(NEXT, ack(1, 7, at(5_400)));
-    assert_eq!(published[..1], [lease(at(7_400), 2)]);
+    let third = StreamId(3);
+    rig.now = at(5_650);
+    rig.take(Event::Wake);
+    rig.take(Event::StreamOpened(third));
+    assert!(rig.hear_on(third, welcome("l2", 2, 2, fence(1, 1))).contains(&lease(at(5_400), 2)));
 }

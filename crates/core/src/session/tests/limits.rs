@@ -43,7 +43,9 @@ fn a_process_that_is_not_loaded_in_time_gives_the_sensor_up() {
     rig.hear(active(fence(1, 2), brief()));
     rig.live(at(7_999));
     assert_eq!(rig.session.active(&x()), Some(fence(1, 2)));
-    rig.live(at(8_000));
+    rig.now = at(8_000);
+    assert!(rig.take(Event::Wake).contains(&Command::Kill(PROCESS)));
+    rig.take(Event::Gone(PROCESS));
     assert_eq!(rig.session.active(&x()), None);
 }
 
@@ -88,7 +90,7 @@ fn a_container_that_leaves_starts_no_process_for_what_it_still_holds() {
     assert_eq!(rig.take(Event::Gone(PROCESS)), []);
     assert!(rig.session.next_deadline().unwrap().0 > rig.now);
     rig.live(at(61_999));
-    assert_eq!(rig.session.active(&x()), Some(fence(1, 2)));
+    rig.live(at(62_000));
     // Its entry, which nobody answers, is waited for once more.
     rig.live(at(71_999));
     assert_eq!(rig.session.active(&x()), Some(fence(1, 2)));
