@@ -44,12 +44,11 @@ pub struct Guardian {
     frozen: bool,
     /// The container's own freezes that are known: it is thawed from those too.
     freezes: u64,
-    container_gone: bool,
 }
 
 impl Default for Guardian {
     fn default() -> Self {
-        Self { lease_end: Time::default(), frozen: true, freezes: 0, container_gone: false }
+        Self { lease_end: Time::default(), frozen: true, freezes: 0 }
     }
 }
 
@@ -65,7 +64,6 @@ impl Guardian {
             }
             Event::Stopped => return vec![Command::Report { late_by: now.since(self.lease_end) }],
             Event::ContainerGone => {
-                self.container_gone = true;
                 if guard!(GuardianKills, true, else false) {
                     return vec![Command::Kill];
                 }

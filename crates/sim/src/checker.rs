@@ -87,7 +87,6 @@ pub(crate) struct Checker {
     auditors: BTreeMap<(ArbitratorId, Term), Auditor>,
     /// When something last happened to a node, or to a sensor.
     pub(crate) touched: Vec<Option<Nanos>>,
-    excused: BTreeMap<usize, u32>,
     /// Leaders that believe they lead.
     believes: BTreeMap<usize, Term>,
     pub(crate) hidden_until: Nanos,
@@ -124,7 +123,6 @@ impl Checker {
             highest_term: Term(0),
             auditors: BTreeMap::new(),
             touched: vec![None; setup.machines.len()],
-            excused: BTreeMap::new(),
             believes: BTreeMap::new(),
             hidden_until: 0,
             hidden_node_until: 0,
@@ -153,6 +151,10 @@ impl Checker {
             let others: Vec<_> = acting.iter().filter(|other| **other != actor).copied().collect();
             self.met.extend(others.into_iter().map(|other| (sensor, other, actor)));
         }
+    }
+
+    pub(crate) fn still_acts(&self, sensor: usize, actor: Actor) -> bool {
+        self.acting[sensor].contains(&actor)
     }
 
     pub(crate) fn acting_beside(&self, sensor: usize, node: usize) -> Option<Actor> {
@@ -270,11 +272,6 @@ impl Checker {
         {
             self.fail(now, "history", finding.to_string());
         }
-    }
-
-    /// A sensor's process died: what it does next is not its node's fault.
-    pub(crate) fn excuse(&mut self, sensor: usize) {
-        *self.excused.entry(sensor).or_default() += 1;
     }
 
     pub(crate) fn container_ended(&mut self, node: usize) {

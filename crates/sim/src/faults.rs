@@ -510,7 +510,9 @@ impl World {
                 let zone = setup.zone.is_none_or(|zone| zone == self.run.setup.machines[node].zone);
                 zone && self.nodes[node].container.alive
             };
-            let limited = self.run.setup.machines.iter().any(|machine| machine.capacity.is_some());
+            let weights: u32 = self.run.setup.sensors.iter().map(|sensor| sensor.weight).sum();
+            let limited =
+                self.run.setup.machines.iter().any(|machine| machine.capacity.is_some_and(|least| least < weights));
             if limited || !(0..self.nodes.len()).any(fits) {
                 continue;
             }

@@ -20,11 +20,6 @@ impl World {
                 if heartbeat.binds.is_some() {
                     self.check_binding(node, line, now);
                 }
-                for report in &heartbeat.reports {
-                    if matches!(report, st2sa_core::message::Report::PossibleOverlap { .. }) {
-                        self.checker.late.retain(|(late, _)| *late != node);
-                    }
-                }
             }
             ToArbitrator::Stopped { sensor, fence, .. } => {
                 if let Some(number) = self.sensor_number(sensor) {
@@ -127,6 +122,7 @@ impl World {
             if self.nodes[node].container.alive && twins == 1 {
                 self.checker.late.insert((node, self.nodes[node].container.epoch));
             }
+            self.at(self.now + 100 * MILLI, Happening::LeaseCheck(node, check));
             return;
         }
         let what = format!("{} runs on at {}", self.checker.sensor_name(number), self.nodes[node].name);
@@ -164,11 +160,19 @@ impl World {
         }
     }
 
+    pub(crate) fn judge_again(&mut self, sensor: usize, one: Actor, two: Actor) {
+        if self.checker.still_acts(sensor, one) && self.checker.still_acts(sensor, two) {
+            self.judge(sensor, one, two);
+        }
+    }
+
     fn judge(&mut self, sensor: usize, one: Actor, two: Actor) {
         let excused =
             self.now < self.checker.hidden_until || self.nobody_to_freeze(one.0) || self.nobody_to_freeze(two.0);
         if excused {
+            // Looked at again: an excuse lasts as long as its cause.
             self.enter(Window::FrozenLate);
+            self.at(self.now + 100 * MILLI, Happening::JudgeAgain(sensor, one, two));
             return;
         }
         let (first, second) = (&self.nodes[one.0].name, &self.nodes[two.0].name);

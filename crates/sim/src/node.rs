@@ -341,7 +341,6 @@ impl World {
             sensor.alive = false;
             let number = sensor.sensor;
             self.checker.acts(self.now, number, (index, id), false);
-            self.checker.excuse(number);
             let late = self.rng.random_range(1..20);
             self.tell_container(index, late, session::Event::Gone(id));
         }

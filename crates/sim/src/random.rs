@@ -193,10 +193,24 @@ fn fault(kind: u32, setup: &Setup, rng: &mut ChaCha8Rng) -> Vec<Fault> {
             (0..setup.arbitrators.len()).map(|index| Fault::Retime(index, other.clone())).collect()
         }
         22 => {
-            let kinds =
-                [Kind::Hello, Kind::ReadAll, Kind::ReadJournal, Kind::Join, Kind::Strike, Kind::Commit, Kind::Stopped];
+            let kinds = [
+                Kind::Hello,
+                Kind::ReadAll,
+                Kind::ReadJournal,
+                Kind::Join,
+                Kind::Strike,
+                Kind::Commit,
+                Kind::Stopped,
+                Kind::Ack,
+                Kind::Campaign,
+                Kind::Resign,
+            ];
             let kind = kinds[rng.random_range(0..kinds.len())];
-            vec![Fault::Intercept(kind, Fate::Late(span.min(4 * SECOND)))]
+            let span = span.min(4 * SECOND);
+            vec![Fault::Intercept(
+                kind,
+                [Fate::Late(span), Fate::Again(span), Fate::AnswerLost][rng.random_range(0..3)],
+            )]
         }
         _ => vec![Fault::Leave(node, again)],
     }

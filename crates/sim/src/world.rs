@@ -61,6 +61,7 @@ pub(crate) enum Happening {
     Seen(usize, Option<LeaderSeen>),
     KeyExpires,
     LeaseCheck(usize, u64),
+    JudgeAgain(usize, crate::checker::Actor, crate::checker::Actor),
     LeftCheck(usize, u64),
     StartContainer(usize),
     StartArbitrator(usize),
@@ -356,6 +357,7 @@ impl World {
             }
             Happening::KeyExpires => self.key_expires(),
             Happening::LeaseCheck(node, check) => self.lease_check(node, check),
+            Happening::JudgeAgain(sensor, one, two) => self.judge_again(sensor, one, two),
             Happening::LeftCheck(node, died) => self.left_check(node, died),
             Happening::StartContainer(node) => self.start_container(node),
             Happening::StartArbitrator(index) => self.start_arbitrator(index),

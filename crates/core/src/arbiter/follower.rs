@@ -20,7 +20,7 @@ pub(super) struct Follower {
     pub(super) asked: Option<Asked>,
     /// Being asked by the leader to extend its leadership: is the store really away?
     pub(super) probe: Option<Probe>,
-    /// Not in the electors' list: asks the leader to be.
+    /// In the electors' list, as far as it knows; one that is not asks the leader to be.
     pub(super) elector: bool,
 }
 

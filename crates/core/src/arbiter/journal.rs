@@ -194,6 +194,7 @@ impl Arbiter {
         let takes = |member: &super::Member| member.reachable() && (back || !member.draining && !drained);
         let fit = register.get(&preparing.to).is_some_and(takes);
         if !fit || leadership.paused.contains_key(sensor) {
+            state.freed = Some((preparing.cause, preparing.who.clone()));
             state.holder = Holder::Free;
             leadership.dirty = true;
             return;

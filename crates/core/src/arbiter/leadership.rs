@@ -282,6 +282,11 @@ impl Arbiter {
             Pending::Commit { sensor, entry } => self.commit_answered(&sensor, entry, &Reply::Unknown),
             Pending::Prepare { sensor } => self.prepared(now, request, &sensor, Reply::Unknown),
             Pending::Mark { sensor, entry, stream } => self.mark_answered(&sensor, entry, stream, &Reply::Unknown),
+            Pending::Minor(writes) => {
+                if let Some(leadership) = self.leader() {
+                    leadership.unwritten.extend(writes);
+                }
+            }
             Pending::Intent { request, who, verb } => {
                 self.intent_written(now, request, who, verb, &Reply::Unknown);
             }
@@ -324,6 +329,8 @@ impl Arbiter {
                     leadership.store_away = true;
                     leadership.retaking = false;
                 }
+                // At once: what is left of the leadership may not last until the next renewal.
+                self.ask_for_extension(now);
             }
         }
     }

@@ -37,7 +37,7 @@ pub enum Verb {
 /// The answer to an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// It is so; an intent is durable.
+    /// An intent is durable; a move, or a resignation, is under way.
     Done,
     /// Somebody else leads: ask there.
     NotLeader(Option<ArbitratorId>),

@@ -126,8 +126,15 @@ impl Arbiter {
     /// A leader asks. The promise is given only if the store does not answer here either.
     fn on_extend(&mut self, now: Time, from: &ArbitratorId, term: Term, ask: u64) {
         let heartbeat = self.config.timing.heartbeat;
-        let Role::Follower(follower) = &self.role else { return };
-        if term < self.highest || follower.probe.is_some() {
+        let Role::Follower(follower) = &mut self.role else { return };
+        if term < self.highest {
+            return;
+        }
+        if let Some(probe) = &mut follower.probe {
+            // The store is being tried already; what comes of that answers the newest asking.
+            if probe.asker == *from && probe.term == term {
+                probe.ask = probe.ask.max(ask);
+            }
             return;
         }
         self.know_term(term);

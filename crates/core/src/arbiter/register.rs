@@ -35,7 +35,6 @@ pub(super) struct Member {
     pub(super) muted: bool,
     /// The last heartbeat read, while it waits for a renewal that began after it came (rule 7).
     revival: Option<Revival>,
-    pub(super) heard_at: Time,
     pub(super) draining: bool,
     pub(super) labels: Labels,
     pub(super) capacity: Option<u32>,
@@ -80,7 +79,6 @@ impl Member {
             striking: false,
             muted: false,
             revival: None,
-            heard_at: until,
             draining: false,
             labels: Labels::new(),
             capacity: None,
@@ -103,7 +101,6 @@ impl Member {
 
     pub(super) fn each_time(&mut self, f: &mut impl FnMut(&mut Time)) {
         f(&mut self.lease_base);
-        f(&mut self.heard_at);
         self.revival.iter_mut().for_each(|revival| f(&mut revival.came_at));
     }
 }
@@ -202,9 +199,7 @@ impl Arbiter {
 
     pub(super) fn replaced(&mut self, now: Time, stream: StreamId, hello: &Hello, member: Member, version: u64) {
         self.free_all(now, &hello.name, Cause::Restarted);
-        if let Some(leadership) = self.leader() {
-            leadership.register.remove(&hello.name);
-        }
+        self.forget_container(&hello.name);
         self.joined(now, stream, hello, member, version);
     }
 
@@ -237,20 +232,19 @@ impl Arbiter {
         let settled = leadership.phase == Phase::Settled;
         let Some((name, session)) = leadership.streams.get(&stream).cloned() else { return };
         let Some(member) = leadership.register.get_mut(&name) else { return };
-        if session != heartbeat.session || member.striking {
+        if session != heartbeat.session || member.striking || member.muted {
             return;
         }
         let binds = heartbeat.binds.is_some();
         if !binds && member.live != Some((stream, session)) {
             return;
         }
-        member.heard_at = now;
         if member.draining != heartbeat.draining {
             member.draining = heartbeat.draining;
             leadership.dirty = true;
         }
         if let Some(binding) = heartbeat.binds {
-            member.bound = true;
+            let first = !std::mem::replace(&mut member.bound, true);
             member.live = Some((stream, session));
             member.lease_base = now;
             member.allowance = Span::ZERO;
@@ -264,7 +258,10 @@ impl Arbiter {
                 leadership.streams.remove(other);
             }
             self.outbox.extend(older.into_iter().map(Command::Close));
-            self.take_failed_marks(now, &name, &binding.failed);
+            // A leader that has led it knows better: it may have judged a failure to be the source's.
+            if first {
+                self.take_failed_marks(now, &name, &binding.failed);
+            }
             let wait = forgetful && heartbeat.lapsed && !settled && !binding.holds.is_empty();
             self.bind_claims(now, &name, &binding.holds, wait);
             self.take_notes(now, &name, &heartbeat.polled, &heartbeat.reports);
@@ -445,17 +442,23 @@ impl Arbiter {
         if let Some((stream, _)) = left {
             self.send(stream, ToContainer::Left);
         }
+        self.forget_container(name);
+    }
+
+    /// Nothing of the container is known any more, and none of its streams is read.
+    fn forget_container(&mut self, name: &ContainerName) {
         let Some(leadership) = self.leader() else { return };
         leadership.register.remove(name);
         leadership.told.remove(name);
-        let streams: Vec<_> =
-            leadership.streams.iter().filter(|(_, (owner, _))| owner == name).map(|(stream, _)| *stream).collect();
-        for stream in streams {
-            self.outbox.push(Command::Close(stream));
-            if let Some(leadership) = self.leader() {
-                leadership.streams.remove(&stream);
+        let mut closed = Vec::new();
+        leadership.streams.retain(|stream, (owner, _)| {
+            let stays = owner != name;
+            if !stays {
+                closed.push(Command::Close(*stream));
             }
-        }
+            stays
+        });
+        self.outbox.extend(closed);
     }
 
     pub(super) fn read_register_again(&mut self, now: Time) {
@@ -491,7 +494,15 @@ impl Arbiter {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            self.struck(now, &name);
+            // Gone by our strike, or lost by an engine that forgets: then it may still act on its lease.
+            let Some(leadership) = self.leader() else { return };
+            let Some(member) = leadership.register.get_mut(&name) else { continue };
+            if member.striking {
+                self.struck(now, &name);
+            } else {
+                member.muted = true;
+                leadership.dirty = true;
+            }
         }
         let Some(leadership) = self.leader() else { return };
         let mut again = Vec::new();

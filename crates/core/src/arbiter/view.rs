@@ -14,7 +14,7 @@ pub struct SensorView {
     pub paused: bool,
     /// Where it is ACTIVE.
     pub active: Option<InstanceView>,
-    /// Where it failed lately.
+    /// Where it failed, and has not been well since.
     pub failed: Vec<ContainerName>,
 }
 

@@ -292,7 +292,7 @@ impl Instance {
                 if effects && crate::guard!(DiscardedEffectsDiscardProcess, true, else false) {
                     process.discarded = true;
                 }
-                let failing = self.errors == max_errors;
+                let failing = self.errors.is_multiple_of(max_errors.max(1));
                 if failing {
                     self.failed_at = Some(now);
                 }

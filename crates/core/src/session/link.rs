@@ -212,6 +212,8 @@ impl Session {
             answered_to: now,
             left: false,
         });
+        // Before the leader can count on it.
+        self.publish_lease();
         let holds = self.instances.iter().filter_map(|(sensor, instance)| instance.claim(now, sensor)).collect();
         let memory = self.config.failure_memory;
         let mark = |sensor: &SensorRef, at: Time| (now < at + memory).then(|| (sensor.clone(), now.since(at)));
@@ -224,7 +226,6 @@ impl Session {
         for (entry, sensor) in self.marks.clone() {
             self.tell(ToArbitrator::Mark { sensor, entry });
         }
-        self.publish_lease();
     }
 
     fn send_heartbeat(&mut self, now: Time, binds: Option<Binding>) {

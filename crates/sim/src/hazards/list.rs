@@ -33,7 +33,7 @@ pub const ALL: &[Scenario] = &[
         name: "resigned-and-acting",
         what: "A leader releases its leadership while it still serves (S2)",
         windows: &[Window::Resigned],
-        share: 1,
+        share: 3,
         script: |s| {
             s.cut(4_000, End::Holder(0), End::Followers, 8_000);
             s.then(200, Fault::Operator(Verb::Resign));
@@ -170,7 +170,7 @@ pub const ALL: &[Scenario] = &[
         name: "bound-to-a-shorter-ttl",
         what: "A container with a long lease binds itself to a leader with a shorter ttl and is cut off at once",
         windows: &[Window::LeaseLongerThanTtl],
-        share: 1,
+        share: 3,
         script: |s| {
             let short = s.setup.timing.clone();
             s.setup.timing.session_ttl = Span::from_secs(8);
@@ -191,7 +191,6 @@ pub const ALL: &[Scenario] = &[
         share: 1,
         script: |s| {
             s.rates(true, true, false);
-            s.setup.machines[0].rate = 1_095_400;
             s.cut(4_000, End::Holder(0), End::Leader, 6_000);
             s.then_cut(0, End::Holder(0), End::Followers, 6_000);
         },
@@ -486,7 +485,7 @@ pub const ALL: &[Scenario] = &[
         name: "stalled-leader",
         what: "The leader's loop stands still for longer than any lease, within its leadership (W2)",
         windows: &[Window::LeaderStalled],
-        share: 1,
+        share: 3,
         script: |s| {
             s.setup.timing.leader_ttl = Span::from_secs(8);
             let span = s.span(3_900);
@@ -508,7 +507,7 @@ pub const ALL: &[Scenario] = &[
         name: "join-without-answer",
         what: "A container's entry in the register is written and nobody is told, or it is written late",
         windows: &[Window::AppliedWithoutAnswer],
-        share: 1,
+        share: 3,
         script: |s| {
             s.setup.machines.push(MachineSetup {
                 name: "container-4".to_owned(),
