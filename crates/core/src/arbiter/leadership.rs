@@ -330,7 +330,9 @@ impl Arbiter {
                     leadership.retaking = false;
                 }
                 // At once: what is left of the leadership may not last until the next renewal.
-                self.ask_for_extension(now);
+                if self.leader().is_some_and(|leadership| now < leadership.renew_at) {
+                    self.ask_for_extension(now);
+                }
             }
         }
     }

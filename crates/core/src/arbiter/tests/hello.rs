@@ -113,6 +113,7 @@ fn what_a_predecessor_held_is_free_when_its_successor_is_registered() {
         commands,
         [
             record(Some(name("a")), None, fence(1, 1), Cause::Restarted),
+            Command::Close(A),
             send(NEW, welcome(3, fence(1, 2))),
             record(None, Some(name("b")), fence(1, 3), Cause::Restarted),
             send(B, ToContainer::SetStatus { sensor: x(), fence: fence(1, 3), status }),

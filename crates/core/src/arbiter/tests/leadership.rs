@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::arbiter::{Answer, Command, Event, Verb};
 use crate::engine::{Reply, Request};
-use crate::message::{Effects, ToContainer};
+use crate::message::{Effects, ToContainer, ToPeer};
 use crate::names::Term;
 
 /// What a leader says when it ceases to be it.
@@ -90,13 +90,17 @@ fn a_lapsed_leadership_does_not_come_back_with_a_late_answer() {
 }
 
 #[test]
-fn a_renewal_without_an_answer_is_followed_by_the_next_when_that_is_due() {
+fn without_an_answer_the_electors_are_asked_at_once_and_the_next_renewal_is_sent_when_it_is_due() {
     let mut rig = Rig::bound();
     rig.now = at(400);
     let request = rig.request();
     rig.take(Event::Wake);
     rig.now = at(410);
-    assert_eq!(rig.answer(request, Reply::Unknown), []);
+    let asking = ToPeer::Extend { term: Term(1), ask: 1 };
+    assert_eq!(
+        rig.answer(request, Reply::Unknown),
+        ["l2", "l3"].map(|to| Command::Peer { to: id(to), message: asking.clone() })
+    );
     rig.now = at(800);
     let (next, renew) = (rig.request(), Request::Renew { token: token(1) });
     assert_eq!(rig.take(Event::Wake)[..1], [ask(next, renew)]);

@@ -119,5 +119,5 @@ fn a_failure_is_told_to_the_next_leader_with_its_age() {
     let commands = rig.hear_on(NEXT, welcome("l2", 2, 1, fence(1, 1)));
     let failed = vec![(x(), millis(250))];
     let binds = Some(crate::message::Binding { holds: Vec::new(), failed });
-    assert_eq!(commands[0], send(NEXT, beat(Heartbeat { binds, ..heartbeat(1, 1, at(1_250)) })));
+    assert_eq!(commands[1], send(NEXT, beat(Heartbeat { binds, ..heartbeat(1, 1, at(1_250)) })));
 }

@@ -10,7 +10,8 @@ use crate::time::Time;
 fn binds(rig: &Rig, session: u64, lapsed: bool, holds: Vec<Claim>, lease: Command) -> [Command; 3] {
     let binds = Some(Binding { holds, failed: Vec::new() });
     let first = Heartbeat { lapsed, binds, ..heartbeat(session, 1, rig.now) };
-    [send(NEXT, beat(first)), send(NEXT, ToArbitrator::Offers(vec![offer(Effects::Direct)])), lease]
+    // The guardian knows of a shorter lease before the leader can count on it.
+    [lease, send(NEXT, beat(first)), send(NEXT, ToArbitrator::Offers(vec![offer(Effects::Direct)]))]
 }
 
 /// Leaves the first stream, as its leader resigns, and greets on the next one.
@@ -76,7 +77,7 @@ fn a_first_welcome_is_answered_with_a_list_of_nothing_and_no_lease() {
     let first = Heartbeat { lapsed: true, binds, ..heartbeat(1, 1, at(0)) };
     assert_eq!(
         rig.hear(welcome("l1", 1, 1, fence(1, 1))),
-        [send(FIRST, beat(first)), send(FIRST, ToArbitrator::Offers(vec![offer(Effects::Direct)])), lease(Time(0), 0),]
+        [lease(Time(0), 0), send(FIRST, beat(first)), send(FIRST, ToArbitrator::Offers(vec![offer(Effects::Direct)]))]
     );
     assert!(!rig.session.may_act(rig.now));
 }
