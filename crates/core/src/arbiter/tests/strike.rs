@@ -4,7 +4,7 @@ use super::build::*;
 use crate::arbiter::{Command, Event};
 use crate::engine::{Check, Key, Reply, Request, Transaction, Write};
 use crate::history::{Cause, Record};
-use crate::message::{Effects, ToArbitrator, ToContainer};
+use crate::message::{Effects, Heartbeat, ToArbitrator, ToContainer};
 use crate::names::RequestId;
 
 /// Container a holds x and has been silent since the beginning; b lives. It is just before a's end.
@@ -126,4 +126,23 @@ fn a_container_that_has_left_is_told_so() {
     rig.hear(A, ToArbitrator::Leaving);
     let commands = rig.answer(request, Reply::Applied { version: 500 });
     assert_eq!(commands, [send(A, ToContainer::Left), Command::Close(A)]);
+}
+
+#[test]
+fn a_container_that_never_applies_what_it_is_told_ends_by_its_lease_however_often_it_binds_itself() {
+    let mut rig = Rig::bound();
+    for stream in [A, B] {
+        rig.drive(from(stream, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)])));
+    }
+    // It is told of x and never says that it applied that: a poll may take 300 s, and 10 s more are granted.
+    rig.pass(at(311_000), &[(A, 1), (B, 2)]);
+    for again in 0..2 {
+        let holds = vec![claim(fence(1, 1))];
+        assert_eq!(rig.hear(A, beat(Heartbeat { sequence: 10_000 + again, ..binding(1, holds) })), []);
+        rig.pass(at(311_000 + 1_000 * (again + 1)), &[(B, 2)]);
+    }
+    rig.pass(at(315_000), &[(B, 2)]);
+    let active = rig.arbiter.sensors().into_iter().find_map(|sensor| sensor.active);
+    assert_eq!(active.map(|active| active.container), Some(name("b")));
+    assert!(rig.arbiter.containers().iter().all(|container| container.name != name("a")));
 }
