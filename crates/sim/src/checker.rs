@@ -22,7 +22,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("fence-order", "The fences under which a sensor acts never fall, and no fence is given to two containers."),
     ("terms-rise", "Terms never fall, and no container follows two leaders of one."),
     ("given-away-stays", "What was given to another is never thawed."),
-    ("exactly-once", "Each item of a journaled sensor reaches the sink once, in order, under one id."),
+    (
+        "exactly-once",
+        "Each item of a journaled sensor reaches the sink once, in order, under one id; after healing, all of them have.",
+    ),
     ("hard-rules", "Every grant obeys the hard rules: offered there, not paused, labels, not drained."),
     ("no-needless-move", "A container to which nothing happened loses nothing."),
     ("late-freeze-recorded", "An instance that nobody could freeze in time is recorded as a possible overlap."),
@@ -31,7 +34,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "A second after a container died, nothing that it ran is left, unless its guardian is stopped.",
     ),
     ("history", "Each leader's history is consistent: the auditor finds nothing."),
-    ("liveness", "After everything has healed every sensor is active exactly once, and all items arrive."),
+    ("liveness", "After everything has healed, somebody leads and every sensor is active exactly once."),
 ];
 
 /// A broken invariant.

@@ -469,7 +469,7 @@ impl World {
         let late = self.checker.late.first().map(|(node, _)| self.nodes[*node].name.clone());
         match (self.missing(), late) {
             (None, None) => return true,
-            (Some(missing), _) if over => self.checker.fail(self.now, "liveness", missing),
+            (Some((invariant, missing)), _) if over => self.checker.fail(self.now, invariant, missing),
             (_, Some(name)) if over => {
                 let what = format!("at {name}, which lives on, and no history tells");
                 self.checker.fail(self.now, "late-freeze-recorded", what);
@@ -497,12 +497,12 @@ impl World {
         }
     }
 
-    fn missing(&self) -> Option<String> {
+    fn missing(&self) -> Option<(&'static str, String)> {
         let leaders = self.arbitrators.iter().filter(|node| node.core.leads(node.clock.read(self.now)).is_some());
         let leader = match leaders.collect::<Vec<_>>().as_slice() {
             [leader] => *leader,
-            [] => return Some("nobody leads".to_owned()),
-            _ => return Some("several arbitrators believe that they lead".to_owned()),
+            [] => return Some(("liveness", "nobody leads".to_owned())),
+            _ => return Some(("liveness", "several arbitrators believe that they lead".to_owned())),
         };
         let views = leader.core.sensors();
         for (number, setup) in self.run.setup.sensors.iter().enumerate() {
@@ -519,7 +519,7 @@ impl World {
             let name = &setup.name;
             let view = views.iter().find(|view| view.sensor.as_str() == *name);
             let Some(active) = view.and_then(|view| view.active.as_ref()) else {
-                return Some(format!("{name} is ACTIVE nowhere, says the leader"));
+                return Some(("liveness", format!("{name} is ACTIVE nowhere, says the leader")));
             };
             let works = |node: &&crate::node::Node| {
                 node.sensors.values().any(|sensor| {
@@ -529,17 +529,18 @@ impl World {
             };
             let at_work: Vec<_> = self.nodes.iter().filter(works).map(|node| node.name.to_string()).collect();
             if at_work != [active.container.to_string()] {
-                return Some(format!("{name} should be at work on {} alone, and is on {at_work:?}", active.container));
+                let what = format!("{name} should be at work on {} alone, and is on {at_work:?}", active.container);
+                return Some(("liveness", what));
             }
             let head = self.run.setup.heal_at / setup.item_every;
             let reference = st2sa_core::names::SensorRef::new(name);
             if self.store.unapplied(&reference) > 0 && !self.checker.forgot {
-                return Some(format!("an entry of {name} waits to be applied"));
+                return Some(("exactly-once", format!("an entry of {name} is in the journal and never applied")));
             }
             let whole = setup.effects == Effects::Journal && setup.listed_for.is_none() && !self.checker.forgot;
             if whole && self.checker.delivered(number) < head {
                 let delivered = self.checker.delivered(number);
-                return Some(format!("{name} has delivered {delivered} of {head} items"));
+                return Some(("exactly-once", format!("{name} has delivered {delivered} of {head} items")));
             }
         }
         None
