@@ -7,7 +7,9 @@
 //! - `now` is `CLOCK_BOOTTIME`, read after the message was read and before anything is sent;
 //! - every process is below the guardian, and [`Event::Gone`] means that its whole group is dead, or
 //!   that SIGKILL reached all of it a second ago;
-//! - [`Command::Freeze`] stops every process; only the guardian lets them go on.
+//! - [`Command::Freeze`] stops every process; only the guardian lets them go on;
+//! - before it carries out a [`Command::Publish`] or a [`Command::Poll`] it looks at [`Session::may_act`] with a
+//!   clock read then; what may not go out any more is dropped: the session knows, and hands it on again.
 
 mod contract;
 mod effects;
@@ -157,9 +159,10 @@ impl Session {
         own.into_iter().chain(leave).chain(Some(self.link.next_deadline())).chain(instances).min()
     }
 
-    /// Whether the lease holds.
+    /// Whether the lease holds: asked here when an effect is handed on, and by the shell once more right
+    /// before it goes to the network (rule 4).
     pub fn may_act(&self, now: Time) -> bool {
-        now < self.lease_end
+        guard!(GateChecksLease, now < self.lease_end, else true)
     }
 
     /// The fence under which a sensor is ACTIVE here, if it is.
@@ -382,12 +385,13 @@ impl Session {
     }
 
     fn advance_one(&mut self, now: Time, sensor: &SensorRef, holds: bool, bound: bool) {
+        let may_pass = self.may_act(now);
         let lapsed = self.lapse.is_some();
         let Some(instance) = self.instances.get_mut(sensor) else { return };
         if instance.hung(now, lapsed) {
             instance.hangs(now);
         }
-        instance.apply(sensor, holds, bound.then(|| self.link.stream()).flatten(), &mut self.outbox);
+        instance.apply(sensor, may_pass, bound.then(|| self.link.stream()).flatten(), &mut self.outbox);
         instance.act(now, holds && !lapsed, &mut self.outbox);
         if let Some(process) = instance.process_to_kill(now) {
             self.outbox.push(Command::Kill(process));

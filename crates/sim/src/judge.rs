@@ -188,25 +188,15 @@ impl World {
         }
     }
 
-    pub(crate) fn check_publish(
-        &mut self,
-        node: usize,
-        sensor: usize,
-        fence: Fence,
-        id: EntryId,
-        effects: &Body,
-        decided_at: Nanos,
-    ) {
-        let reading = self.nodes[node].clock.read(decided_at);
+    pub(crate) fn check_publish(&mut self, node: usize, sensor: usize, fence: Fence, id: EntryId, effects: &Body) {
+        let reading = self.nodes[node].clock.read(self.now);
         if reading >= self.checker.leases[node].end {
             let what = format!("{} passes an effect at {}", self.checker.sensor_name(sensor), self.nodes[node].name);
             self.checker.fail(self.now, "acts-under-lease", what);
         }
-        if decided_at == self.now {
-            self.checker.acted_under(self.now, sensor, fence);
-            if let Some(other) = self.checker.acting_beside(sensor, node) {
-                self.judge(sensor, (node, ProcessId(0)), other);
-            }
+        self.checker.acted_under(self.now, sensor, fence);
+        if let Some(other) = self.checker.acting_beside(sensor, node) {
+            self.judge(sensor, (node, ProcessId(0)), other);
         }
         if self.run.setup.sensors[sensor].effects == st2sa_core::message::Effects::Journal {
             let items: Vec<u64> = effects

@@ -139,11 +139,19 @@ impl World {
                 let at = self.now + MILLI;
                 self.at(at, Happening::ToGuardian(index, epoch, guardian::Event::Lease(end, freezes)));
             }
-            session::Command::Publish { sensor, fence, id, effects } => {
-                self.publish(index, &sensor, fence, id, &effects, decided_at);
+            session::Command::Publish { sensor, fence, id, effects } if self.gate(index) => {
+                self.publish(index, &sensor, fence, id, &effects);
             }
+            // The gate's look right before the act.
+            session::Command::Publish { .. } => self.enter(Window::StoppedAtTheGate),
             session::Command::Exit => self.exit(index),
         }
+    }
+
+    /// Whether the node may act, by its clock at this moment.
+    fn gate(&self, index: usize) -> bool {
+        let here = &self.nodes[index];
+        here.session.as_ref().is_some_and(|session| session.may_act(here.clock.read(self.now)))
     }
 
     fn spawn(&mut self, index: usize, sensor: &SensorRef, process: ProcessId) {
@@ -371,17 +379,9 @@ impl World {
         }
     }
 
-    fn publish(
-        &mut self,
-        index: usize,
-        sensor: &SensorRef,
-        fence: Fence,
-        id: EntryId,
-        effects: &Body,
-        decided_at: Nanos,
-    ) {
+    fn publish(&mut self, index: usize, sensor: &SensorRef, fence: Fence, id: EntryId, effects: &Body) {
         let Some(number) = self.sensor_number(sensor) else { return };
-        self.check_publish(index, number, fence, id, effects, decided_at);
+        self.check_publish(index, number, fence, id, effects);
         let takes = self.rng.random_range(MILLI..25 * MILLI);
         let node = &self.nodes[index];
         let (epoch, sink) = (node.container.epoch, node.sink);

@@ -32,6 +32,8 @@ macro_rules! windows {
 windows! {
     /// A process decided, was paused, and acted on the decision afterwards.
     DecidedThenPaused = "decided-then-paused";
+    /// An effect was handed on under a lease, and stopped at the gate: the lease had ended before the act.
+    StoppedAtTheGate = "stopped-at-the-gate";
     /// A lease ended in the middle of a poll.
     FrozenInPoll = "frozen-in-poll";
     /// A frozen poll was let go on.

@@ -131,12 +131,11 @@ impl Instance {
     pub(super) fn apply(
         &mut self,
         sensor: &SensorRef,
-        holds: bool,
+        may_pass: bool,
         leader: Option<StreamId>,
         outbox: &mut Vec<Command>,
     ) {
         let Some(parts) = self.parts() else { return };
-        let may_pass = guard!(GateChecksLease, holds, else true);
         if may_pass {
             for (id, effects, handed) in parts.direct.queue.iter_mut().filter(|(_, _, handed)| !handed) {
                 *handed = true;

@@ -219,6 +219,22 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "stopped-at-the-gate",
+        what: "The container is stopped between deciding to hand an effect on and the act (rule 4)",
+        windows: &[Window::StoppedAtTheGate, Window::DecidedThenPaused],
+        share: 3,
+        script: |s| {
+            s.setup.sensors.truncate(1);
+            s.setup.sensors[0].effects = Effects::Direct;
+            s.setup.sensors[0].interval = Some(30 * MILLI);
+            s.setup.sensors[0].poll = (MILLI, 4 * MILLI);
+            for at in [3_500, 6_800, 10_100] {
+                let span = s.span(2_700);
+                s.at(at, Fault::Gap(Who::Holder(0), span));
+            }
+        },
+    },
+    Scenario {
         name: "stopped-guardian",
         what: "The guardian is stopped, the container is cut off: only the container can freeze (S12)",
         windows: &[Window::ContainerFrozeAlone],
