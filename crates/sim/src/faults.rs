@@ -1,6 +1,7 @@
 //! What happens to a cluster: faults, operators' requests, and the healing of everything.
 
 use st2sa_core::arbiter::{self, Verb};
+use st2sa_core::engine::Key;
 use st2sa_core::guardian;
 use st2sa_core::message::Effects;
 use st2sa_core::names::ContainerName;
@@ -311,7 +312,8 @@ impl World {
         let Some(since) = self.hidden.remove(&who) else { return };
         let span = self.now - since;
         let timing = &self.run.setup.timing;
-        let (lease, leadership) = (timing.outlast(timing.session_ttl).0, timing.leader_ttl.0);
+        let ttl = self.checker.leases.iter().map(|lease| lease.ttl).max().unwrap_or_default().max(timing.session_ttl);
+        let (lease, leadership) = (timing.outlast(ttl).0, timing.leader_ttl.0);
         match who {
             Who::Arbitrator(index) => {
                 self.arbitrators[index].clock.hide(span);
@@ -399,11 +401,12 @@ impl World {
             return;
         }
         match verb {
-            Verb::Pause(sensor) => {
+            // It may have been resumed by the time this is heard.
+            Verb::Pause(sensor) if self.store.get(&Key::Pause(sensor.clone())).is_some() => {
                 let number = self.sensor_number(sensor);
                 number.map(|number| self.checker.paused.insert(number));
             }
-            Verb::Drain(name) => {
+            Verb::Drain(name) if self.store.get(&Key::Drain(name.clone())).is_some() => {
                 let node = self.nodes.iter().position(|node| node.name == *name);
                 node.map(|node| self.checker.drained.insert(node));
             }
@@ -485,13 +488,13 @@ impl World {
         let sensors: Vec<_> = self.run.setup.sensors.iter().map(|sensor| sensor.name.clone()).collect();
         for sensor in sensors {
             let sensor = st2sa_core::names::SensorRef::new(sensor);
-            if self.store.get(&st2sa_core::engine::Key::Pause(sensor.clone())).is_some() {
+            if self.store.get(&Key::Pause(sensor.clone())).is_some() {
                 self.operate(&Verb::Resume(sensor));
             }
         }
         for node in 0..self.nodes.len() {
             let name = ContainerName::new(&self.run.setup.machines[node].name);
-            if self.store.get(&st2sa_core::engine::Key::Drain(name.clone())).is_some() {
+            if self.store.get(&Key::Drain(name.clone())).is_some() {
                 self.operate(&Verb::Undrain(name));
             }
         }
