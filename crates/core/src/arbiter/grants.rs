@@ -174,7 +174,8 @@ impl Arbiter {
                 continue;
             }
             let fence = held.fence;
-            if now >= since + config.policy.of(&sensor).poll_timeout(kind) + grace {
+            let applies_from = since.max(leadership.store_back_at);
+            if !leadership.store_away && now >= applies_from + config.policy.of(&sensor).poll_timeout(kind) + grace {
                 deaf = Some(sensor.clone());
             }
             if held.revoked.is_some() {

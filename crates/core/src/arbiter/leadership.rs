@@ -36,6 +36,8 @@ pub(super) struct Leadership {
     pub(super) renew_at: Time,
     /// The last renewal went unanswered: the store may be away.
     pub(super) store_away: bool,
+    /// When it last came back: what waited for it gets its time from then.
+    pub(super) store_back_at: Time,
     /// Askings of the electors that may still be answered, and whether one was granted since the last
     /// renewal in the store.
     pub(super) asked: BTreeMap<u64, Extension>,
@@ -302,7 +304,9 @@ impl Arbiter {
         match reply {
             Reply::Done => {
                 if let Some(leadership) = self.leader() {
-                    leadership.store_away = false;
+                    if std::mem::replace(&mut leadership.store_away, false) {
+                        leadership.store_back_at = now;
+                    }
                     leadership.extended = false;
                     leadership.retaking = false;
                     leadership.asked.clear();
@@ -461,6 +465,7 @@ impl Leadership {
             renewing: None,
             renew_at: now + config.timing.renew_every(),
             store_away: false,
+            store_back_at: now,
             asked: BTreeMap::new(),
             extended: false,
             retaking: false,
@@ -539,6 +544,7 @@ impl Leadership {
         f(&mut self.renewed_at);
         f(&mut self.renew_at);
         f(&mut self.elected_at);
+        f(&mut self.store_back_at);
         f(&mut self.greet_peers_at);
         f(&mut self.replan_at);
         self.renewing.iter_mut().for_each(|(_, sent_at)| f(sent_at));

@@ -34,6 +34,17 @@ pub enum Verb {
     Why(SensorRef),
 }
 
+impl Verb {
+    /// What it is about: one intent at a time is on its way for each.
+    fn subject(&self) -> Option<&str> {
+        match self {
+            Self::Pause(sensor) | Self::Resume(sensor) => Some(sensor.as_str()),
+            Self::Drain(name) | Self::Undrain(name) => Some(name.as_str()),
+            Self::Move { .. } | Self::Resign | Self::Plan(_) | Self::Why(_) => None,
+        }
+    }
+}
+
 /// The answer to an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
@@ -79,6 +90,11 @@ impl Arbiter {
             Verb::Drain(name) => Write::Put(Key::Drain(name.clone()), intent()),
             Verb::Undrain(name) => Write::Delete(Key::Drain(name.clone())),
         };
+        let under_way = |pending: &Pending| matches!(pending, Pending::Intent { verb: other, .. } if other.subject() == verb.subject());
+        if self.leader().is_some_and(|leadership| leadership.pending.values().any(under_way)) {
+            // Two writes on their way may arrive in either order.
+            return Some(Answer::Refused("another request for it is under way: ask again".to_owned()));
+        }
         self.transact(Vec::new(), vec![write], Pending::Intent { request, who: who.to_owned(), verb });
         None
     }
