@@ -88,8 +88,10 @@ impl Arbiter {
         }
         let follows = stored.record.last == entry.follows && stored.record.sequence + 1 == entry.sequence;
         if !guard!(CommitFollowsLast, follows, else true) {
-            log.commits.clear();
+            // Only this one: it may have been sent again after it was marked, with live ones behind it.
+            log.commits.pop_front();
             self.refuse_to_holder(sensor, entry.id);
+            self.pump(sensor);
             return;
         }
         let check = Check { key: Key::Record(sensor.clone()), version: stored.version };
