@@ -55,6 +55,9 @@ pub struct Config {
     pub forgetful: bool,
     /// Whether fail-safe is to be on, for the first leader of an empty store: from then on the store says.
     pub fail_safe: bool,
+    /// The engine is this process's own and nobody else can open it: whoever led before is dead, and has
+    /// promised nothing, so a start need not keep still (rule 11).
+    pub exclusive: bool,
 }
 
 /// What the arbiter is told.
@@ -181,7 +184,7 @@ enum Role {
 impl Arbiter {
     /// An arbitrator that has just started. `highest` is the highest term on its disk.
     pub fn new(config: Config, incarnation: Incarnation, highest: Term, now: Time) -> Self {
-        let still = config.timing.outlast(config.timing.leader_ttl);
+        let still = if config.exclusive { Span::ZERO } else { config.timing.outlast(config.timing.leader_ttl) };
         Self {
             role: Role::Follower(Follower::starting(now, now + still)),
             config: Arc::new(config),

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::{Body, Token};
 use crate::guard;
-use crate::message::{Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
+use crate::message::{Offer, Report, State, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::{ArbitratorId, EntryId, Fence, Incarnation, ProcessId, Registration, SensorRef, StreamId, Term};
 use crate::time::{Span, Time};
 
@@ -66,6 +66,19 @@ pub struct Session {
     /// Asked to leave, and since when.
     leaving: Option<Time>,
     outbox: Vec<Command>,
+}
+
+/// One instance, as its container sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceView<'a> {
+    /// The sensor.
+    pub sensor: &'a SensorRef,
+    /// What it is doing.
+    pub state: State,
+    /// Under which fence it is ACTIVE, if it is.
+    pub fence: Option<Fence>,
+    /// Its process.
+    pub process: Option<ProcessId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +139,8 @@ impl Session {
             Event::Message { stream, message } => self.on_message(now, stream, message),
             Event::Ready(process) => self.on_ready(process),
             Event::Activated(process) => self.on_activated(now, process),
+            Event::Paced { process, interval } => self.on_paced(process, interval),
+            Event::NotPolled(process) => self.on_not_polled(now, process),
             Event::PollReturned { process, outcome } => self.on_poll_returned(now, process, outcome),
             Event::Emitted { process, id, effect } => self.on_emitted(process, id, effect),
             Event::Gone(process) => self.on_gone(now, process),
@@ -168,6 +183,17 @@ impl Session {
     /// The fence under which a sensor is ACTIVE here, if it is.
     pub fn active(&self, sensor: &SensorRef) -> Option<Fence> {
         self.instances.get(sensor)?.grant.as_ref().map(|grant| grant.fence)
+    }
+
+    /// Every instance, for people and reports: never an input of a decision.
+    pub fn instances(&self) -> impl Iterator<Item = InstanceView<'_>> {
+        let frozen = self.lapse.is_some();
+        self.instances.iter().map(move |(sensor, instance)| InstanceView {
+            sensor,
+            state: instance.state(frozen),
+            fence: instance.grant.as_ref().map(|grant| grant.fence),
+            process: instance.process.as_ref().map(|process| process.id),
+        })
     }
 
     /// The same with all times counted from `now`, for a model checker.
@@ -430,6 +456,18 @@ impl Session {
     fn on_activated(&mut self, now: Time, process: ProcessId) {
         if let Some((_, instance)) = self.of_process(process) {
             instance.activated(now);
+        }
+    }
+
+    fn on_paced(&mut self, process: ProcessId, interval: Span) {
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.paced(interval);
+        }
+    }
+
+    fn on_not_polled(&mut self, now: Time, process: ProcessId) {
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.not_polled(now);
         }
     }
 

@@ -479,6 +479,7 @@ fn arbiter_config(setup: &Setup, index: usize, timing: &Timing) -> arbiter::Conf
         policy,
         forgetful: setup.forgetful,
         fail_safe: setup.fail_safe,
+        exclusive: false,
     }
 }
 

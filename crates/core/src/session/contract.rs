@@ -55,6 +55,15 @@ pub enum Event {
     Ready(ProcessId),
     /// It has been set up.
     Activated(ProcessId),
+    /// How often it wants to poll from now on: sensors set their interval themselves.
+    Paced {
+        /// Which process.
+        process: ProcessId,
+        /// From the beginning of one poll to the next.
+        interval: Span,
+    },
+    /// A [`Command::Poll`] was not carried out: the lease had ended in between.
+    NotPolled(ProcessId),
     /// A poll has returned.
     PollReturned {
         /// Of which process.

@@ -37,6 +37,8 @@ pub(super) struct Process {
     pub(super) doing: Doing,
     /// Since when it does that, frozen time not counted.
     since: Time,
+    /// The interval that it set itself.
+    pace: Option<Span>,
     /// It remembers what was discarded, or runs old code: it is to be replaced.
     pub(super) discarded: bool,
     /// SIGKILL was sent, or it is known to die: its end is no death of the sensor.
@@ -105,7 +107,7 @@ pub(super) struct Word {
 
 impl Process {
     pub(super) fn starting(id: ProcessId, now: Time) -> Self {
-        Self { id, doing: Doing::Starting, since: now, discarded: false, killed: false }
+        Self { id, doing: Doing::Starting, since: now, pace: None, discarded: false, killed: false }
     }
 
     fn begin(&mut self, doing: Doing, now: Time) {
@@ -172,9 +174,9 @@ impl Instance {
 
     /// Acts under this fence from now on.
     pub(super) fn activate(&mut self, now: Time, fence: Fence, activation: Activation) {
-        let due = match (self.offer.kind, activation.polled_ago) {
-            (Kind::Polling { interval }, Some(ago)) if ago < interval => now + interval.saturating_sub(ago),
-            (Kind::Polling { .. } | Kind::Passive, _) => now,
+        let due = match (self.interval(), activation.polled_ago) {
+            (Some(interval), Some(ago)) => now + interval.saturating_sub(ago),
+            (Some(_) | None, _) => now,
         };
         self.errors = 0;
         self.good = 0;
@@ -266,6 +268,35 @@ impl Instance {
         }
     }
 
+    /// The interval changes; the next poll is due one interval after the last one began.
+    pub(super) fn paced(&mut self, interval: Span) {
+        let before = self.interval();
+        let Some(process) = &mut self.process else { return };
+        process.pace = Some(interval);
+        if let (Some(before), Some(grant)) = (before, &mut self.grant)
+            && let Some(polled_at) = grant.polled_at
+            && grant.due == polled_at + before
+        {
+            grant.due = polled_at + interval;
+        }
+    }
+
+    /// The poll did not begin after all: it is due as before.
+    pub(super) fn not_polled(&mut self, now: Time) {
+        if let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant)
+            && process.doing == Doing::Polling
+        {
+            process.doing = Doing::Idle;
+            grant.due = now;
+        }
+    }
+
+    /// From the beginning of one poll to the next; none of a passive sensor.
+    fn interval(&self) -> Option<Span> {
+        let Kind::Polling { interval } = self.offer.kind else { return None };
+        Some(self.process.as_ref().and_then(|process| process.pace).unwrap_or(interval))
+    }
+
     pub(super) fn poll_returned(&mut self, now: Time, outcome: Outcome, max_errors: u32) -> Option<Told> {
         let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant) else { return None };
         if !matches!(process.doing, Doing::Polling) || grant.stop.as_ref().is_some_and(|stop| stop.now) {
@@ -325,6 +356,7 @@ impl Instance {
 
     /// Takes the next step of an active instance: sets it up, or lets it poll.
     pub(super) fn act(&mut self, now: Time, may_act: bool, outbox: &mut Vec<Command>) {
+        let interval = self.interval();
         let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant) else { return };
         if grant.stop.is_some() || process.killed || process.discarded || !may_act {
             return;
@@ -336,7 +368,7 @@ impl Instance {
                 outbox.push(Command::Activate { process: process.id, values });
             }
             Doing::Idle => {
-                let Kind::Polling { interval } = self.offer.kind else { return };
+                let Some(interval) = interval else { return };
                 let full = grant.log.as_ref().is_some_and(Log::is_full);
                 if now < grant.due || full {
                     return;
@@ -424,7 +456,7 @@ impl Instance {
         if let Some(process) = &mut self.process {
             process.since += now.since(frozen_at.max(process.since));
         }
-        let Kind::Polling { interval } = self.offer.kind else { return };
+        let Some(interval) = self.interval() else { return };
         if let Some(grant) = &mut self.grant
             && grant.due <= now
         {

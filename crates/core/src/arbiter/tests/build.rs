@@ -55,6 +55,7 @@ pub(super) fn config() -> Config {
         policy: Policy::default(),
         forgetful: false,
         fail_safe: true,
+        exclusive: false,
     }
 }
 

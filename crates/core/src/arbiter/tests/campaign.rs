@@ -1,7 +1,7 @@
 //! Trying for leadership.
 
 use super::build::*;
-use crate::arbiter::{Command, Event};
+use crate::arbiter::{Command, Config, Event};
 use crate::engine::{LeaderSeen, Reply, Request};
 use crate::message::ToPeer;
 use crate::names::Term;
@@ -21,6 +21,13 @@ fn an_arbitrator_that_has_just_started_tries_only_to_be_the_first() {
     let mut rig = Rig::started(config(), at(0));
     let request = rig.request();
     assert_eq!(rig.take(Event::Wake), [ask(request, campaign(1, 0, true))]);
+}
+
+#[test]
+fn one_whose_engine_is_its_own_campaigns_at_once() {
+    let mut rig = Rig::started(Config { exclusive: true, ..config() }, at(0));
+    let request = rig.request();
+    assert_eq!(rig.take(Event::Wake), [ask(request, campaign(1, 0, false))]);
 }
 
 #[test]

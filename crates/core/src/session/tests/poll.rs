@@ -1,7 +1,7 @@
 //! Polls: when they are due, and what becomes of those that raise, hang or die.
 
 use super::build::*;
-use crate::message::{Effects, Heartbeat, Report, StopCause};
+use crate::message::{Effects, Heartbeat, Report, State, StopCause};
 use crate::session::{Command, Event, Outcome};
 use crate::time::Span;
 
@@ -47,6 +47,35 @@ fn a_poll_that_takes_longer_than_the_interval_is_followed_by_the_next_at_once() 
     let mut rig = Rig::polling(Effects::Direct);
     rig.live(at(2_500));
     assert_eq!(rig.take(returned(Outcome::Good(None))), [poll()]);
+}
+
+#[test]
+fn a_sensor_that_sets_its_interval_is_polled_so_from_its_last_poll_on() {
+    let mut rig = Rig::active(Effects::Direct);
+    rig.take(Event::Paced { process: PROCESS, interval: millis(500) });
+    rig.now = at(499);
+    assert!(!rig.take(Event::Wake).contains(&poll()));
+    rig.now = at(500);
+    assert!(rig.take(Event::Wake).contains(&poll()));
+}
+
+#[test]
+fn an_interval_set_during_the_last_overdue_poll_does_not_delay_the_next() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.live(at(2_500));
+    assert_eq!(rig.take(Event::Paced { process: PROCESS, interval: millis(1_200) }), []);
+    assert_eq!(rig.take(returned(Outcome::Good(None))), [poll()]);
+}
+
+#[test]
+fn a_poll_that_the_shell_did_not_begin_is_due_again_when_the_lease_is_back() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.now = at(2_800);
+    rig.take(Event::Wake);
+    rig.take(Event::NotPolled(PROCESS));
+    assert_eq!(rig.session.instances.values().next().unwrap().state(false), State::Running);
+    let (due, _) = rig.session.instances.values().next().unwrap().next_deadline(false, false).unwrap();
+    assert_eq!(due, at(2_800));
 }
 
 #[test]
