@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::program::Program;
 use crate::steps::{self, Step};
-use crate::{needs, python, sim};
+use crate::{needs, proto, python, sim};
 
 /// Mends what can be mended.
 pub(crate) fn run() -> Result<ExitCode> {
@@ -36,7 +36,8 @@ fn format() -> Result<()> {
 }
 
 fn generated() -> Result<()> {
-    sim::guards(&["--write", "docs/guards.md"])
+    sim::guards(&["--write", "docs/guards.md"])?;
+    proto::write()
 }
 
 fn snapshots() -> Result<()> {

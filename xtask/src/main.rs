@@ -19,6 +19,7 @@ mod flags;
 mod hygiene;
 mod needs;
 mod program;
+mod proto;
 mod python;
 mod sim;
 mod steps;

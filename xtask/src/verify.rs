@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::flags;
 use crate::program::Program;
 use crate::steps::{self, Step};
-use crate::{deny, hygiene, needs, python, sim};
+use crate::{deny, hygiene, needs, proto, python, sim};
 
 /// Seeds simulated by the gate: what the project promises to hold, some ten seconds of it.
 const GATE_SEEDS: &str = "10000";
@@ -54,7 +54,8 @@ fn docs() -> Result<()> {
 }
 
 fn generated() -> Result<()> {
-    sim::guards(&["--check", "docs/guards.md"])
+    sim::guards(&["--check", "docs/guards.md"])?;
+    proto::check()
 }
 
 fn tests() -> Result<()> {

@@ -1,9 +1,11 @@
 //! What is so, for people and for tests: never an input of a decision.
 
 use super::sensor::Holder;
-use super::{Arbiter, Role};
+use super::{Arbiter, Phase, Role};
+use crate::engine::{LeaderSeen, Token};
 use crate::message::State;
 use crate::names::{ContainerName, Fence, Registration, SensorRef};
+use crate::time::Time;
 
 /// A sensor, as the leader sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +68,33 @@ impl Arbiter {
             failed: state.failed.keys().cloned().collect(),
         };
         leadership.sensors.iter().map(view).collect()
+    }
+
+    /// Where a sensor is ACTIVE, as far as the leader knows.
+    pub fn active(&self, sensor: &SensorRef) -> Option<(ContainerName, Fence)> {
+        let Role::Leader(leadership) = &self.role else { return None };
+        match &leadership.sensors.get(sensor)?.holder {
+            Holder::Held(held) => Some((held.by.clone(), held.fence)),
+            Holder::Unknown | Holder::Free | Holder::Preparing(_) => None,
+        }
+    }
+
+    /// Whether this arbitrator leads, and in which phase; whether its leadership is in force is for
+    /// [`Arbiter::leads`] to say.
+    pub fn phase(&self) -> Option<&Phase> {
+        let Role::Leader(leadership) = &self.role else { return None };
+        Some(&leadership.phase)
+    }
+
+    /// The leadership in force at `now`: whoever writes names it.
+    pub fn leadership(&self, now: Time) -> Option<&Token> {
+        let Role::Leader(leadership) = &self.role else { return None };
+        self.leads(now).map(|_| &leadership.token)
+    }
+
+    /// Who leads, as last seen.
+    pub fn leader_seen(&self) -> Option<&LeaderSeen> {
+        self.seen.as_ref()
     }
 
     /// The register as the leader knows it; empty on a standby.

@@ -1,0 +1,168 @@
+//! What containers reach over gRPC: their sessions, and the sensors' datastore.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use st2sa_coordination::{Datastore, StoreError, ValueWrite};
+use st2sa_core::names::{Fence, SensorRef, StreamId, Term};
+use st2sa_core::time::Span;
+use st2sa_proto::v1::datastore_server::Datastore as DatastoreService;
+use st2sa_proto::v1::sessions_server::Sessions;
+use st2sa_proto::{FromArbitrator, FromContainer, v1};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::input::Input;
+
+/// Messages that wait for one container: every status of a thousand sensors, twice. One that reads less is
+/// cut off, and greets again.
+const WAITING_AT_MOST: usize = 4_096;
+/// A name, in bytes, at the most.
+const NAME_BYTES_AT_MOST: usize = 512;
+/// A value, in bytes, at the most.
+const VALUE_BYTES_AT_MOST: usize = 16 * 1024 * 1024;
+/// Values in one answer.
+const LISTED_AT_MOST: usize = 10_000;
+/// Writes in one request.
+const WRITES_AT_MOST: usize = 1_000;
+
+/// The sessions' service.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    pub(crate) inputs: Sender<Input>,
+    pub(crate) streams: Arc<AtomicU64>,
+}
+
+#[tonic::async_trait]
+impl Sessions for Doors {
+    type OpenStream = Pin<Box<dyn Stream<Item = Result<v1::FromArbitrator, Status>> + Send>>;
+
+    async fn open(&self, request: Request<Streaming<v1::FromContainer>>) -> Result<Response<Self::OpenStream>, Status> {
+        let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
+        let (sender, waiting) = mpsc::channel(WAITING_AT_MOST);
+        let closed = sender.clone();
+        self.inputs.send(Input::Opened(stream, sender)).map_err(|_| stopping())?;
+        let (mut messages, inputs) = (request.into_inner(), self.inputs.clone());
+        tokio::spawn(async move {
+            let ended = async { hear(stream, &mut messages, &inputs).await };
+            tokio::select! {
+                () = ended => {}
+                () = closed.closed() => {}
+            }
+            // Nobody listens any more when the arbitrator stops.
+            let _ = inputs.send(Input::Closed(stream));
+        });
+        let answers = ReceiverStream::new(waiting).map(|message: FromArbitrator| Ok(message.encode()));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// Hands on what a container says until its stream ends, or it says what nobody understands.
+async fn hear(stream: StreamId, messages: &mut Streaming<v1::FromContainer>, inputs: &Sender<Input>) {
+    loop {
+        match messages.message().await {
+            Ok(Some(message)) => match FromContainer::decode(message) {
+                Ok(Some(message)) => drop(inputs.send(Input::Said(stream, message))),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%stream, %error, "a container's stream is closed: it sent what is not understood");
+                    return;
+                }
+            },
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// The datastore's service.
+#[derive(Clone)]
+pub(crate) struct Values {
+    pub(crate) inputs: Sender<Input>,
+    pub(crate) datastore: Arc<dyn Datastore>,
+}
+
+#[tonic::async_trait]
+impl DatastoreService for Values {
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
+        self.may_read().await?;
+        let name = checked(request.into_inner().name)?;
+        let value = self.datastore.get(name).await.map_err(|error| failed(&error))?;
+        Ok(Response::new(v1::GetReply { value }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
+        self.may_read().await?;
+        let v1::ListRequest { prefix, limit } = request.into_inner();
+        let limit = if limit == 0 { LISTED_AT_MOST } else { LISTED_AT_MOST.min(limit as usize) };
+        let pairs = self.datastore.list(checked(prefix)?, limit).await.map_err(|error| failed(&error))?;
+        let pairs = pairs.into_iter().map(|(name, value)| v1::Pair { name, value }).collect();
+        Ok(Response::new(v1::ListReply { pairs }))
+    }
+
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyReply>, Status> {
+        let v1::ApplyRequest { sensor, fence, writes } = request.into_inner();
+        let sensor = SensorRef::new(checked(sensor)?);
+        let fence = fence.ok_or_else(|| Status::invalid_argument("`fence` is missing"))?;
+        let fence = Fence { term: Term(fence.term), n: fence.n };
+        if writes.len() > WRITES_AT_MOST {
+            return Err(Status::invalid_argument(format!("more than {WRITES_AT_MOST} writes")));
+        }
+        let writes = writes.into_iter().map(write).collect::<Result<_, _>>()?;
+        let (answer, answered) = oneshot::channel();
+        self.inputs.send(Input::MayStore(sensor, fence, answer)).map_err(|_| stopping())?;
+        let token = answered.await.map_err(|_| stopping())?;
+        let token = token.ok_or_else(|| {
+            Status::failed_precondition(format!("fence {fence} is not the newest one of a leadership in force here"))
+        })?;
+        self.datastore.apply(token, writes).await.map_err(|error| failed(&error))?;
+        Ok(Response::new(v1::ApplyReply {}))
+    }
+}
+
+impl Values {
+    async fn may_read(&self) -> Result<(), Status> {
+        let (answer, answered) = oneshot::channel();
+        self.inputs.send(Input::MayRead(answer)).map_err(|_| stopping())?;
+        match answered.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::failed_precondition("this arbitrator does not lead")),
+            Err(_) => Err(stopping()),
+        }
+    }
+}
+
+fn write(write: v1::Write) -> Result<ValueWrite, Status> {
+    let name = checked(write.name)?;
+    Ok(match write.value {
+        Some(value) if value.len() > VALUE_BYTES_AT_MOST => {
+            return Err(Status::invalid_argument(format!("a value is longer than {VALUE_BYTES_AT_MOST} bytes")));
+        }
+        Some(value) => ValueWrite::Set { name, value, ttl: write.ttl_ms.map(Span::from_millis) },
+        None => ValueWrite::Delete { name },
+    })
+}
+
+fn checked(name: String) -> Result<String, Status> {
+    if name.len() > NAME_BYTES_AT_MOST {
+        return Err(Status::invalid_argument(format!("a name is longer than {NAME_BYTES_AT_MOST} bytes")));
+    }
+    Ok(name)
+}
+
+fn failed(error: &StoreError) -> Status {
+    match error {
+        StoreError::NotLeader => Status::failed_precondition(error.to_string()),
+        StoreError::Failed { source, .. } => {
+            tracing::error!(%error, cause = %source, "the datastore failed");
+            Status::unavailable(format!("{error}: {source}"))
+        }
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the arbitrator stops")
+}

@@ -1,0 +1,42 @@
+//! What the arbitrator's loop is told, by every task around it.
+
+use st2sa_core::arbiter::{ContainerView, Phase, SensorView};
+use st2sa_core::engine::{LeaderSeen, Reply, Token};
+use st2sa_core::names::{Fence, RequestId, SensorRef, StreamId, Term};
+use st2sa_proto::{FromArbitrator, FromContainer};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::roster::Roster;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A container has connected; what is sent to it goes here, and dropping that closes the stream.
+    Opened(StreamId, mpsc::Sender<FromArbitrator>),
+    /// It said something.
+    Said(StreamId, FromContainer),
+    /// Its stream has ended.
+    Closed(StreamId),
+    /// The engine has answered, or has not for a heartbeat.
+    Engine(RequestId, Reply),
+    /// Somebody wants to know how things are.
+    Look(oneshot::Sender<View>),
+    /// May this sensor store something under this fence? The answer names the leadership to do it under.
+    MayStore(SensorRef, Fence, oneshot::Sender<Option<Token>>),
+    /// May this arbitrator answer for the datastore?
+    MayRead(oneshot::Sender<bool>),
+    /// Asked to stop.
+    Terminate,
+}
+
+/// How things are at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) term: Option<Term>,
+    pub(crate) phase: Option<Phase>,
+    pub(crate) leader: Option<LeaderSeen>,
+    pub(crate) sensors: Vec<SensorView>,
+    pub(crate) containers: Vec<ContainerView>,
+    pub(crate) roster: Roster,
+    pub(crate) alarms: Vec<String>,
+}

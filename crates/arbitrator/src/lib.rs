@@ -1,0 +1,204 @@
+//! The sensor arbitrator: the shell around core's arbiter.
+//!
+//! Threads and tasks, and what passes between them:
+//!
+//! | who | does | is told by | tells |
+//! |---|---|---|---|
+//! | the loop ([`run`]'s own thread) | feeds the arbiter and carries out what it decides | one channel of inputs | everybody below |
+//! | tasks: the engine | one a request, with a bound on the wait | the loop | the loop: the answer |
+//! | tasks: containers' streams | gRPC, one task a stream | a bounded channel each | the loop: what is said |
+//! | tasks: REST and datastore | one a request | the loop: a view, a permission | whoever asks |
+//! | signals | SIGTERM and SIGINT | the kernel | the loop |
+
+mod chronicle;
+mod grpc;
+mod input;
+mod rest;
+mod roster;
+mod shell;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use axum::serve::ListenerExt;
+use st2sa_coordination::embedded::{Embedded, OpenError};
+use st2sa_coordination::{Datastore, Engine};
+use st2sa_core::arbiter::{Arbiter, Config};
+use st2sa_core::names::{ArbitratorId, Incarnation, Term};
+use st2sa_core::policy::Policy;
+use st2sa_core::timing::{Misfit, Timing};
+use st2sa_machine::files::{self, FileError, Lock};
+use st2sa_machine::{clock, identity, signals};
+use st2sa_proto::MESSAGE_BYTES_AT_MOST;
+use st2sa_proto::v1::datastore_server::DatastoreServer;
+use st2sa_proto::v1::sessions_server::SessionsServer;
+use tokio::sync::oneshot;
+
+use input::Input;
+
+/// Of the small files in the data folder.
+const SMALL_FILE_BYTES_AT_MOST: u64 = 256;
+/// Answers under way may end within this once the arbitrator stops.
+const ANSWERS_END_WITHIN: Duration = Duration::from_millis(500);
+
+/// What one arbitrator is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where containers and people reach it.
+    pub listen: SocketAddr,
+    /// Its own folder: the engine's files, its id, the highest term seen, the history.
+    pub data_folder: PathBuf,
+    /// Lengths of time.
+    pub timing: Timing,
+}
+
+/// Why an arbitrator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Lengths of time that do not fit together.
+    #[error(transparent)]
+    Timing(#[from] Misfit),
+    /// A file of the data folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The engine's files.
+    #[error(transparent)]
+    Engine(#[from] OpenError),
+    /// Something else of the machine.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+/// Runs an arbitrator until it has stopped as asked.
+///
+/// # Errors
+/// When it cannot start; what goes wrong later is in its log.
+pub fn run(options: Options) -> Result<(), StartError> {
+    options.timing.check()?;
+    let folder = &options.data_folder;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(FileError::io("create", folder))?;
+    let _lock = Lock::take(folder, &format!("arbitrator, process {}", std::process::id()))?;
+    let me = own_id(&folder.join("id"))?;
+    let term_file = folder.join("highest_term");
+    let highest = highest_term(&term_file)?;
+    let chronicle = chronicle::Chronicle::open(folder)?;
+    let embedded = Embedded::open(folder)?;
+    let engine: Arc<dyn Engine> = Arc::new(embedded.clone());
+    let datastore: Arc<dyn Datastore> = Arc::new(embedded);
+    let (inputs, received) = channel();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(failed("start the runtime"))?;
+    let answers = rest::Answers {
+        inputs: inputs.clone(),
+        chronicle: chronicle.clone(),
+        http: reqwest::Client::new(),
+        me: me.to_string(),
+        since: Instant::now(),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let (address, server) = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(options.listen).await;
+        let listener = listener.map_err(failed(format!("listen at {}", options.listen)))?;
+        let address = listener.local_addr().map_err(failed("learn its own address"))?;
+        let router = router(inputs.clone(), datastore, answers);
+        // A heartbeat is not to wait for the next one.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let server = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                tracing::error!(%error, "nobody can be answered any more");
+            }
+        });
+        let asked = inputs.clone();
+        signals::on_stop(move || asked.send(Input::Terminate).is_ok()).map_err(failed("listen to signals"))?;
+        Ok::<_, StartError>((address, server))
+    })?;
+    tracing::info!(
+        id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(), "the arbitrator runs"
+    );
+    let answer_within = options.timing.heartbeat;
+    let config = Config {
+        me,
+        peers: Vec::new(),
+        timing: options.timing,
+        policy: Policy::default(),
+        forgetful: engine.forgetful(),
+        fail_safe: false,
+        exclusive: engine.exclusive(),
+    };
+    let shell = shell::Shell {
+        arbiter: Arbiter::new(config, Incarnation(identity::random()), highest, clock::now()),
+        engine,
+        runtime: runtime.handle().clone(),
+        inputs,
+        chronicle,
+        term_file,
+        answer_within,
+        streams: BTreeMap::new(),
+        roster: roster::Roster::default(),
+        alarms: VecDeque::new(),
+        stopping_since: None,
+    };
+    shell.run(&received);
+    // What was decided last is sent; whoever still follows something is cut off.
+    let _ = stop.send(());
+    let ended = runtime.block_on(async { tokio::time::timeout(ANSWERS_END_WITHIN, server).await });
+    tracing::info!(orderly = ended.is_ok(), "the arbitrator has stopped");
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn router(inputs: Sender<Input>, datastore: Arc<dyn Datastore>, answers: rest::Answers) -> axum::Router {
+    let doors = grpc::Doors { inputs: inputs.clone(), streams: Arc::default() };
+    let sessions = SessionsServer::new(doors)
+        .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
+        .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
+    let values = DatastoreServer::new(grpc::Values { inputs, datastore })
+        .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
+        .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
+    let grpc = tonic::service::Routes::new(sessions).add_service(values);
+    grpc.prepare().into_axum_router().reset_fallback().merge(rest::routes(answers))
+}
+
+/// The arbitrator's lasting id: drawn once, and kept.
+fn own_id(path: &Path) -> Result<ArbitratorId, FileError> {
+    if let Some(text) = files::read_small(path, SMALL_FILE_BYTES_AT_MOST)? {
+        let text = text.trim();
+        if text.is_empty() {
+            let problem = "it is empty; remove it, and a new id is drawn".to_owned();
+            return Err(FileError::Damaged { path: path.to_owned(), problem });
+        }
+        return Ok(ArbitratorId::new(text));
+    }
+    let id = format!("{}-{:08x}", identity::host(), identity::random() >> 32);
+    files::write_whole(path, format!("{id}\n").as_bytes())?;
+    Ok(ArbitratorId::new(id))
+}
+
+fn highest_term(path: &Path) -> Result<Term, FileError> {
+    let Some(text) = files::read_small(path, SMALL_FILE_BYTES_AT_MOST)? else { return Ok(Term(0)) };
+    text.trim().parse().map(Term).map_err(|_| FileError::Damaged {
+        path: path.to_owned(),
+        problem: "it should hold a number; remove it: the engine has the term, too".to_owned(),
+    })
+}

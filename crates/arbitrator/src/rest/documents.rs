@@ -1,0 +1,170 @@
+//! The documents of the REST answers, made of what the arbiter knows and what containers report.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use st2sa_core::arbiter::{Phase, SensorView};
+use st2sa_core::message::{Kind, State};
+use st2sa_core::names::SensorRef;
+use st2sa_core::time::{Span, Time};
+use st2sa_machine::clock;
+use st2sa_proto::InstanceReport;
+use st2sa_proto::rest::{Container, ContainerCounts, Instance, Sensor, SensorCounts, Status, word};
+
+use crate::input::View;
+use crate::roster::Entry;
+
+/// The sensors, in the order of their references: those that are placed, and those that could not be loaded.
+pub(super) fn sensors(view: &View) -> Vec<Sensor> {
+    let now = clock::now();
+    let placed: BTreeMap<&SensorRef, &SensorView> =
+        view.sensors.iter().map(|sensor| (&sensor.sensor, sensor)).collect();
+    let reported = view.roster.entries().flat_map(|entry| entry.instances.keys());
+    let mut all: Vec<&SensorRef> = placed.keys().copied().chain(reported).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().map(|sensor| one(now, sensor, placed.get(sensor).copied(), view)).collect()
+}
+
+/// The containers, in the order of their names.
+pub(super) fn containers(view: &View) -> Vec<Container> {
+    let now = clock::now();
+    let describe = |entry: &Entry| {
+        let registered = view.containers.iter().find(|container| container.name == entry.name);
+        let state = match registered {
+            Some(container) if container.up && container.draining => word::DRAINING,
+            Some(container) if container.up => word::UP,
+            Some(_) | None => word::LOST,
+        };
+        Container {
+            name: entry.name.to_string(),
+            pid: entry.about.pid,
+            state: state.to_owned(),
+            sensors_active: registered.map_or(0, |container| container.active as u64),
+            last_heartbeat_ms_ago: Some(now.since(entry.heard_at).as_millis()),
+            labels: entry.labels.clone(),
+        }
+    };
+    let mut all: Vec<Container> = view.roster.entries().map(describe).collect();
+    // Registered with an earlier leader, and not back yet.
+    for container in &view.containers {
+        if view.roster.entry(&container.name).is_none() {
+            all.push(Container {
+                name: container.name.to_string(),
+                pid: 0,
+                state: word::LOST.to_owned(),
+                sensors_active: container.active as u64,
+                last_heartbeat_ms_ago: None,
+                labels: BTreeMap::new(),
+            });
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// The arbitrator itself.
+pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
+    let sensors = sensors(view);
+    let containers = containers(view);
+    let of = |status: &str| sensors.iter().filter(|sensor| sensor.status == status).count() as u64;
+    let in_state = |state: &str| containers.iter().filter(|container| container.state == state).count() as u64;
+    let failing = view.sensors.iter().filter(|sensor| !sensor.failed.is_empty()).count();
+    let phase = match &view.phase {
+        None => "standing by".to_owned(),
+        Some(Phase::Reading) => "reading the register".to_owned(),
+        Some(Phase::Waiting(until)) => {
+            format!("waiting for registered containers, {} more at the most", until.since(clock::now()))
+        }
+        Some(Phase::Settled) => "settled".to_owned(),
+    };
+    let leads = view.term.is_some();
+    Status {
+        arbitrator: me.to_owned(),
+        role: if leads { word::LEADER } else { word::STANDS_BY }.to_owned(),
+        phase,
+        term: view.term.or(view.leader.as_ref().map(|seen| seen.term)).map_or(0, |term| term.0),
+        leader: view.leader.as_ref().map(|seen| seen.arbitrator.to_string()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: u64::try_from(up.as_millis()).unwrap_or(u64::MAX),
+        sensors: SensorCounts {
+            total: sensors.len() as u64,
+            active: of(word::ACTIVE),
+            paused: of(word::PAUSED),
+            waiting: of(word::STANDBY),
+            failing: failing as u64,
+        },
+        containers: ContainerCounts {
+            up: in_state(word::UP),
+            draining: in_state(word::DRAINING),
+            lost: in_state(word::LOST),
+        },
+        alarms: view.alarms.clone(),
+    }
+}
+
+fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) -> Sensor {
+    let active = placed.and_then(|placed| placed.active.as_ref());
+    let paused = placed.is_some_and(|placed| placed.paused);
+    let status = |is_active: bool| {
+        if is_active {
+            word::ACTIVE
+        } else if paused {
+            word::PAUSED
+        } else {
+            word::STANDBY
+        }
+    };
+    let mut kind = None;
+    let mut instances = Vec::new();
+    for entry in view.roster.entries() {
+        let Some((came_at, report)) = entry.instances.get(sensor) else { continue };
+        kind = kind.or(report.kind);
+        let is_active = active.is_some_and(|active| active.container == entry.name);
+        let gone = !view.containers.iter().any(|container| container.name == entry.name);
+        instances.push(instance(now, entry, *came_at, report, status(is_active), gone));
+    }
+    Sensor {
+        reference: sensor.to_string(),
+        kind: match kind {
+            Some(Kind::Polling { .. }) => word::POLLING,
+            Some(Kind::Passive) | None => word::PASSIVE,
+        }
+        .to_owned(),
+        status: status(active.is_some()).to_owned(),
+        active: active.map(|active| active.container.to_string()),
+        fence: active.map(|active| active.fence.to_string()),
+        instances,
+    }
+}
+
+fn instance(now: Time, entry: &Entry, came_at: Time, report: &InstanceReport, status: &str, gone: bool) -> Instance {
+    let state = if gone { State::Stopped } else { report.state };
+    // It goes on ageing while nothing new is reported.
+    let ago = report.last_poll_ago.map(|ago| (ago + now.since(came_at)).as_millis());
+    Instance {
+        container: entry.name.to_string(),
+        status: status.to_owned(),
+        state: word_of(state).to_owned(),
+        pid: report.pid.filter(|_| !gone),
+        polls: report.polls,
+        errors: report.errors,
+        last_poll_ms_ago: ago,
+        last_poll_duration_ms: report.last_poll_duration.map(Span::as_millis),
+        triggers: report.triggers,
+        last_error: report.last_error.clone(),
+    }
+}
+
+fn word_of(state: State) -> &'static str {
+    match state {
+        State::Starting => "starting",
+        State::Ready => "ready",
+        State::Running => "running",
+        State::Draining => "draining",
+        State::Frozen => "frozen",
+        State::Backoff => "backoff",
+        State::Failed => "failed",
+        State::Stopped => "stopped",
+    }
+}

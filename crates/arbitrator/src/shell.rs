@@ -1,0 +1,260 @@
+//! The arbitrator's loop: one thread that feeds the arbiter, and carries out what it decides, in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use st2sa_coordination::Engine;
+use st2sa_core::arbiter::{Alarm, Arbiter, Command, Event, Verb};
+use st2sa_core::engine::{Reply, Request};
+use st2sa_core::history::Record;
+use st2sa_core::message::{ToArbitrator, ToContainer};
+use st2sa_core::names::{RequestId, StreamId, Term};
+use st2sa_core::time::{Span, Time};
+use st2sa_machine::{clock, files};
+use st2sa_proto::rest::HistoryRecord;
+use st2sa_proto::{FromArbitrator, FromContainer};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::chronicle::Chronicle;
+use crate::input::{Input, View};
+use crate::roster::{Entry, Roster};
+
+/// The loop looks around at least this often.
+const WAIT_AT_MOST: Duration = Duration::from_secs(1);
+/// Inputs taken before deadlines are looked at again.
+const INPUTS_AT_ONCE: usize = 1_000;
+/// A resignation takes this long at the most; then the arbitrator stops without.
+const RESIGNED_WITHIN: Span = Span::from_secs(2);
+/// Alarms remembered for people.
+const ALARMS_AT_MOST: usize = 100;
+/// The request number of the resignation that a signal asks for; operators' begin above.
+const RESIGNATION: u64 = 0;
+
+/// Everything the loop holds.
+pub(crate) struct Shell {
+    pub(crate) arbiter: Arbiter,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) runtime: Handle,
+    pub(crate) inputs: Sender<Input>,
+    pub(crate) chronicle: Chronicle,
+    /// Where the highest term seen is kept.
+    pub(crate) term_file: PathBuf,
+    /// How long an engine's answer is waited for.
+    pub(crate) answer_within: Span,
+    pub(crate) streams: BTreeMap<StreamId, mpsc::Sender<FromArbitrator>>,
+    pub(crate) roster: Roster,
+    pub(crate) alarms: VecDeque<String>,
+    pub(crate) stopping_since: Option<Time>,
+}
+
+impl Shell {
+    /// Runs until asked to stop.
+    pub(crate) fn run(mut self, inputs: &Receiver<Input>) {
+        self.handle(Event::Wake);
+        loop {
+            let deadline = self.arbiter.next_deadline().map_or(Time::NEVER, |(at, _)| at);
+            match inputs.recv_timeout(clock::until(deadline, clock::now(), WAIT_AT_MOST)) {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // What waits comes before what is due.
+            for _ in 0..INPUTS_AT_ONCE {
+                let Ok(input) = inputs.try_recv() else { break };
+                self.take(input);
+            }
+            let now = clock::now();
+            if self.arbiter.next_deadline().is_some_and(|(at, _)| now >= at) {
+                self.handle(Event::Wake);
+            }
+            if let Some(since) = self.stopping_since
+                && (self.arbiter.phase().is_none() || now >= since + RESIGNED_WITHIN)
+            {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = clock::now();
+        match input {
+            Input::Opened(stream, sender) => drop(self.streams.insert(stream, sender)),
+            Input::Said(stream, message) => self.hear(now, stream, message),
+            Input::Closed(stream) => {
+                self.streams.remove(&stream);
+                self.roster.closed(stream);
+                self.handle(Event::StreamClosed(stream));
+            }
+            Input::Engine(request, reply) => self.handle(Event::Engine { request, reply }),
+            Input::Look(answer) => drop(answer.send(self.view(now))),
+            Input::MayStore(sensor, fence, answer) => {
+                let active = self.arbiter.active(&sensor).is_some_and(|(_, newest)| newest == fence);
+                let token = self.arbiter.leadership(now).filter(|_| active).cloned();
+                // Whoever asked may have gone.
+                let _ = answer.send(token);
+            }
+            Input::MayRead(answer) => drop(answer.send(self.arbiter.leads(now).is_some())),
+            Input::Terminate => {
+                if self.stopping_since.replace(now).is_some() {
+                    tracing::warn!("stopping at once, as asked twice");
+                    self.stopping_since = Some(Time::default());
+                    return;
+                }
+                tracing::info!("resigning before stopping; ask again to stop at once");
+                self.handle(Event::Operator { request: RESIGNATION, who: "signal".to_owned(), verb: Verb::Resign });
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Time, stream: StreamId, message: FromContainer) {
+        let message = match message {
+            FromContainer::Instances(reports) => {
+                self.roster.reported(now, stream, reports);
+                return;
+            }
+            FromContainer::Hello(hello, about) => {
+                self.roster.greeted(Entry {
+                    name: hello.name.clone(),
+                    incarnation: hello.incarnation,
+                    about,
+                    labels: hello.labels.clone(),
+                    stream,
+                    heard_at: now,
+                    instances: BTreeMap::new(),
+                });
+                ToArbitrator::Hello(hello)
+            }
+            FromContainer::Message(message) => {
+                if matches!(message, ToArbitrator::Heartbeat(_)) {
+                    self.roster.heard(now, stream);
+                }
+                message
+            }
+        };
+        self.handle(Event::Container { stream, message });
+    }
+
+    /// One step of the arbiter, and all that it decides.
+    fn handle(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for command in self.arbiter.handle(clock::now(), event) {
+                self.carry_out(command, &mut events);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
+        match command {
+            Command::Send { stream, message } => self.send(stream, message, events),
+            // Dropping the sender ends the stream.
+            Command::Close(stream) => drop(self.streams.remove(&stream)),
+            Command::Engine { request, ask } => self.ask(request, ask),
+            Command::Remember(term) => self.remember(term),
+            Command::Record(record) => self.record(&record),
+            Command::Alarm(alarm) => self.alarm(&alarm),
+            // One arbitrator alone has no peers; and a signal waits for no answer: the loop sees that the
+            // leadership is over.
+            Command::Peer { .. } | Command::Answer { .. } => {}
+        }
+    }
+
+    fn send(&mut self, stream: StreamId, message: ToContainer, events: &mut VecDeque<Event>) {
+        let message = match message {
+            ToContainer::NameTaken { machine } => {
+                let holder = self.roster.holder(stream).map(|entry| (entry.about.host.clone(), entry.about.pid));
+                let (host, pid) = holder.unwrap_or_else(|| ("a host that has not come back yet".to_owned(), 0));
+                FromArbitrator::NameTaken { machine, host, pid }
+            }
+            message => {
+                match &message {
+                    ToContainer::Welcome { .. } => self.roster.welcomed(stream),
+                    ToContainer::Left => self.roster.left(stream),
+                    _ => {}
+                }
+                FromArbitrator::Message(message)
+            }
+        };
+        let Some(sender) = self.streams.get(&stream) else { return };
+        if sender.try_send(message).is_err() {
+            // It does not read, or is gone: it will greet again.
+            self.streams.remove(&stream);
+            events.push_back(Event::StreamClosed(stream));
+        }
+    }
+
+    fn ask(&self, request: RequestId, ask: Request) {
+        let (engine, inputs) = (Arc::clone(&self.engine), self.inputs.clone());
+        let within = clock::duration(self.answer_within);
+        self.runtime.spawn(async move {
+            let reply = tokio::time::timeout(within, engine.ask(ask)).await.unwrap_or(Reply::Unknown);
+            // Nobody listens any more when the arbitrator stops.
+            let _ = inputs.send(Input::Engine(request, reply));
+        });
+    }
+
+    fn remember(&self, term: Term) {
+        if let Err(error) = files::write_whole(&self.term_file, format!("{term}\n").as_bytes()) {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, %term, "the highest term seen could not be noted; the engine has it");
+        }
+    }
+
+    fn record(&self, record: &Record) {
+        let name = |name: &Option<st2sa_core::names::ContainerName>| name.as_ref().map(ToString::to_string);
+        let (from, to) = (name(&record.from), name(&record.to));
+        tracing::info!(
+            sensor = %record.sensor,
+            from = from.as_deref().unwrap_or("-"),
+            to = to.as_deref().unwrap_or("-"),
+            fence = %record.fence,
+            cause = %record.cause,
+            who = record.who,
+            "status"
+        );
+        self.chronicle.add(HistoryRecord {
+            at: format!("{:.3}", jiff::Timestamp::now()),
+            sensor: record.sensor.to_string(),
+            from,
+            to,
+            fence: record.fence.to_string(),
+            cause: record.cause.to_string(),
+            who: record.who.clone(),
+        });
+    }
+
+    fn alarm(&mut self, alarm: &Alarm) {
+        let text = match alarm {
+            Alarm::PackFails(pack) => {
+                format!(
+                    "more than a fifth of the sensors of pack {pack} fail at once: none of them is moved; look at their source"
+                )
+            }
+            Alarm::DoesNotApply(container, sensor) => {
+                format!("{container} does not do what it is told of {sensor}: it is acknowledged no more")
+            }
+            Alarm::ClaimedTwice(sensor) => format!("two containers claim {sensor}: the newer fence counts"),
+        };
+        tracing::error!("{text}");
+        self.alarms.push_back(format!("{:.0} {text}", jiff::Timestamp::now()));
+        if self.alarms.len() > ALARMS_AT_MOST {
+            self.alarms.pop_front();
+        }
+    }
+
+    fn view(&self, now: Time) -> View {
+        View {
+            term: self.arbiter.leads(now),
+            phase: self.arbiter.phase().copied(),
+            leader: self.arbiter.leader_seen().cloned(),
+            sensors: self.arbiter.sensors(),
+            containers: self.arbiter.containers(),
+            roster: self.roster.clone(),
+            alarms: self.alarms.iter().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The container's side of its guardian: starts it, gives it orders, and notices when it stands still.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use st2sa_core::time::{Span, Time};
+use st2sa_machine::{clock, processes};
+
+use crate::guardian::{MESSAGE_BYTES_AT_MOST, Order};
+use crate::input::Input;
+use crate::lease::Lease;
+use crate::state::MARK;
+
+/// How often the guardian is looked at.
+const LOOK_EVERY: Span = Span::from_millis(200);
+/// So many looks in a row without a sign of life, and it is given up: by default well before a lease that is
+/// renewed at every heartbeat could end without anybody watching it.
+const LOOKS_MISSED_AT_MOST: u32 = 4;
+/// What is left of a guardian's processes is dead within this.
+const DEAD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Starts guardians, one after another.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// Marks everything that this run of the container starts.
+    mark: String,
+    lease: Arc<Lease>,
+    /// Handed to each guardian, so that nobody takes the container's name while one lives.
+    lock: File,
+    inputs: Sender<Input>,
+    generation: u64,
+    line: OwnedFd,
+    child: Child,
+    next_look: Time,
+    seen: Time,
+    missed: u32,
+}
+
+impl Keeper {
+    /// Starts the first guardian.
+    pub(crate) fn start(mark: &str, lease: Arc<Lease>, lock: File, inputs: Sender<Input>) -> io::Result<Self> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let mark = mark.to_owned();
+        let (line, child) = spawn(&mark, &lease, &lock, 1, &inputs)?;
+        let next_look = clock::now() + LOOK_EVERY;
+        Ok(Self { mark, lease, lock, inputs, generation: 1, line, child, next_look, seen: Time::default(), missed: 0 })
+    }
+
+    /// Whether what was heard comes from the guardian of now.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+
+    /// The guardian's process.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or_default()
+    }
+
+    /// Has a program started, with this added to its environment.
+    pub(crate) fn start_host(
+        &self,
+        host: u64,
+        program: String,
+        arguments: Vec<String>,
+        environment: BTreeMap<String, String>,
+    ) {
+        self.order(&Order::Start { host, program, arguments, environment });
+    }
+
+    /// Has a process killed, with all below it.
+    pub(crate) fn kill(&self, process: u64, pid: i32) {
+        self.order(&Order::Kill { process, pid });
+    }
+
+    /// Has it look at the lease now.
+    pub(crate) fn look(&self) {
+        self.order(&Order::Look);
+    }
+
+    /// Stops every process below the guardian, not the guardian, by the container's own hand.
+    pub(crate) fn freeze(&self) {
+        if !processes::stop_below(self.pid()) {
+            // What cannot be stopped must not run on.
+            processes::kill_trees(&processes::children(self.pid()));
+        }
+    }
+
+    /// When to look at it next.
+    pub(crate) fn next_deadline(&self) -> Time {
+        self.next_look
+    }
+
+    /// Looks whether it stands still; `false` when it is to be given up.
+    pub(crate) fn watch(&mut self, now: Time) -> bool {
+        if now < self.next_look {
+            return true;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let seen = self.lease.guardian_seen();
+        // Looks are counted, not time: a container that stood still itself has no reason to complain.
+        self.missed = if seen == self.seen { self.missed + 1 } else { 0 };
+        self.seen = seen;
+        self.look();
+        self.missed < LOOKS_MISSED_AT_MOST
+    }
+
+    /// Ends the guardian and whatever is left below it, and starts another.
+    pub(crate) fn replace(&mut self) -> io::Result<()> {
+        self.end();
+        self.generation += 1;
+        (self.line, self.child) = spawn(&self.mark, &self.lease, &self.lock, self.generation, &self.inputs)?;
+        self.missed = 0;
+        self.next_look = clock::now() + LOOK_EVERY;
+        Ok(())
+    }
+
+    /// Ends the guardian and everything below it.
+    pub(crate) fn end(&mut self) {
+        // Nothing of it may be missed: all that it guarded is below it, or below this process once it is dead.
+        let killed = processes::kill_trees(&processes::children(own_pid()));
+        if !processes::wait_until_dead(&killed, DEAD_WITHIN) {
+            tracing::warn!("a process that was killed does not end: it hangs in the kernel");
+        }
+        if let Err(error) = self.child.wait() {
+            tracing::warn!(%error, "the guardian could not be reaped");
+        }
+        // What the guardian had adopted is reaped here, now that it is gone.
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+    }
+
+    fn order(&self, order: &Order) {
+        let message = serde_json::to_vec(order).unwrap_or_default();
+        if message.len() > MESSAGE_BYTES_AT_MOST {
+            tracing::error!(bytes = message.len(), "an order to the guardian is too long");
+            return;
+        }
+        if let Err(error) = rustix::net::send(&self.line, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            // One that does not read does not show signs of life either: it will be given up.
+            tracing::debug!(%error, "the guardian does not take orders");
+        }
+    }
+}
+
+fn spawn(
+    mark: &str,
+    lease: &Lease,
+    lock: &File,
+    generation: u64,
+    inputs: &Sender<Input>,
+) -> io::Result<(OwnedFd, Child)> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    // This very binary, also when the file that it was started from has been replaced.
+    let child = Command::new("/proc/self/exe")
+        .arg0("st2sa")
+        .env(MARK, mark)
+        .args(["guardian", "--lease", &lease.path()])
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::from(lock.try_clone()?))
+        .spawn()?;
+    let (reader, inputs) = (ours.try_clone()?, inputs.clone());
+    std::thread::Builder::new().name("guardian-line".to_owned()).spawn(move || {
+        hear(&reader, generation, &inputs);
+    })?;
+    Ok((ours, child))
+}
+
+/// Hands on what a guardian says until it is gone.
+fn hear(line: &OwnedFd, generation: u64, inputs: &Sender<Input>) {
+    let mut buffer = vec![0; MESSAGE_BYTES_AT_MOST];
+    loop {
+        let length = match rustix::net::recv(line.as_fd(), &mut buffer[..], RecvFlags::empty()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok((_, 0)) | Err(_) => break,
+            Ok((_, length)) => length.min(buffer.len()),
+        };
+        match serde_json::from_slice(&buffer[..length]) {
+            Ok(told) => drop(inputs.send(Input::Guardian(generation, told))),
+            Err(error) => tracing::error!(%error, "the guardian said something that is not understood"),
+        }
+    }
+    // Nobody listens any more when the container stops.
+    let _ = inputs.send(Input::GuardianGone(generation));
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}

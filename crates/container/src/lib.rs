@@ -1,0 +1,224 @@
+//! The sensor container: the shell around core's session.
+//!
+//! Threads and tasks, and what passes between them:
+//!
+//! | who | does | is told by | tells |
+//! |---|---|---|---|
+//! | the loop ([`run`]'s own thread) | feeds the session and carries out what it decides; owns hosts, sensor processes and the guardian's leash | one channel of inputs | everybody below |
+//! | sink thread | writes triggers in batches, behind the gate | a channel of triggers | the loop: what is confirmed |
+//! | guardian-line thread | reads what the guardian says | a socket | the loop |
+//! | tasks: streams to arbitrators | gRPC, one task a stream | a bounded channel each | the loop: what is heard |
+//! | tasks: connections of processes | read lines, answer calls | their sockets | the loop: what is said, what is to be done |
+//! | tasks: HTTP | `/active/REF`, logs | their sockets | nobody |
+//! | signals | SIGTERM and SIGINT | the kernel | the loop |
+//!
+//! The guardian is a process of its own: [`guardian::run`].
+
+mod calls;
+mod datastore;
+mod effects;
+mod gate;
+pub mod guardian;
+mod http;
+mod input;
+mod keeper;
+mod lease;
+mod link;
+mod logbook;
+mod nursery;
+mod python;
+mod shell;
+mod sinks;
+mod sockets;
+mod state;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use st2sa_core::names::{ArbitratorId, ContainerName};
+use st2sa_core::session::{Config, Session};
+use st2sa_core::time::{Span, Time};
+use st2sa_core::timing::Timing;
+use st2sa_machine::files::FileError;
+use st2sa_machine::{clock, identity, signals};
+use st2sa_proto::{About, PROTOCOL};
+use st2sa_stackstorm::packs::Packs;
+
+use input::Input;
+pub use shell::Ending;
+pub use sinks::{Dispatching, SinkError};
+pub use state::StateError;
+
+/// Bytes of a Unix socket's path at the most, by the kernel.
+const SOCKET_PATH_BYTES_AT_MOST: usize = 107;
+
+/// What one container is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name: one for each sensor node.
+    pub name: ContainerName,
+    /// Where arbitrators listen, `host:port`.
+    pub arbitrators: Vec<String>,
+    /// Labels, for the policy.
+    pub labels: BTreeMap<String, String>,
+    /// The packs, read already.
+    pub packs: Arc<Packs>,
+    /// Where it keeps its lock, its socket and the Python host; best on a tmpfs.
+    pub state_folder: PathBuf,
+    /// Where it answers over HTTP.
+    pub listen: SocketAddr,
+    /// Where triggers go.
+    pub dispatching: Dispatching,
+    /// Payloads that do not fit their trigger type's schema are dropped, as StackStorm does.
+    pub validate_payload: bool,
+    /// A pack's `lib` folder is on its sensors' path.
+    pub common_libraries: bool,
+    /// An instance frozen for longer is killed.
+    pub freeze_limit: Span,
+    /// How long it hands over before it stops by itself.
+    pub drain_timeout: Span,
+}
+
+/// Why a container could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The sink cannot be opened.
+    #[error("triggers cannot be dispatched")]
+    Sink(#[from] SinkError),
+    /// Something else of the machine.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+/// Runs a container until it has stopped.
+///
+/// # Errors
+/// When it cannot start; what goes wrong later is in its log, and in how it ends.
+pub fn run(options: Options) -> Result<Ending, StartError> {
+    let state = state::State::open(&options.state_folder, &options.name)?;
+    let python_path = python::write(&state.folder)?;
+    let socket = state.folder.join("sensors.sock");
+    if socket.as_os_str().len() > SOCKET_PATH_BYTES_AT_MOST {
+        let what = format!("use the socket path `{}`: choose a shorter --state-dir", socket.display());
+        return Err(failed(what)(io::ErrorKind::InvalidFilename.into()));
+    }
+    let lease = Arc::new(lease::Lease::create().map_err(failed("make the lease's memory"))?);
+    lease.publish(Time::default(), 0);
+    let (inputs, received) = channel();
+    let lock = state.lock.file().try_clone().map_err(failed("share the lock"))?;
+    let mark = state::mark(state.incarnation);
+    let keeper = keeper::Keeper::start(&mark, Arc::clone(&lease), lock, inputs.clone());
+    let keeper = keeper.map_err(failed("start the guardian"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(failed("start the runtime"))?;
+    let gate = gate::Gate::new(Arc::clone(&lease));
+    let logbook = logbook::Logbook::new(options.name.clone());
+    let datastore = datastore::Datastore::new(gate.clone());
+    let counters = calls::Counters::default();
+    let tokens = sockets::Tokens::default();
+    let sink = sinks::start(&options.dispatching, options.name.clone(), gate.clone(), inputs.clone())?;
+    let calls = calls::Calls {
+        packs: Arc::clone(&options.packs),
+        datastore: datastore.clone(),
+        inputs: inputs.clone(),
+        counters: counters.clone(),
+        validate: options.validate_payload,
+    };
+    let sockets = sockets::Sockets {
+        tokens: tokens.clone(),
+        inputs: inputs.clone(),
+        calls,
+        gate: gate.clone(),
+        logbook: logbook.clone(),
+        numbers: Arc::default(),
+    };
+    let answers = http::Answers { gate: gate.clone(), logbook: logbook.clone() };
+    let address = runtime.block_on(async {
+        let listener = sockets::listen(&socket).map_err(failed(format!("listen at `{}`", socket.display())))?;
+        tokio::spawn(sockets.serve(listener));
+        let http = tokio::net::TcpListener::bind(options.listen).await;
+        let http = http.map_err(failed(format!("listen at {}", options.listen)))?;
+        let address = http.local_addr().map_err(failed("learn its own address"))?;
+        tokio::spawn(async move { axum::serve(http, http::routes(answers)).await });
+        let asked = inputs.clone();
+        signals::on_stop(move || asked.send(Input::Terminate).is_ok()).map_err(failed("listen to signals"))?;
+        Ok::<_, StartError>(address)
+    })?;
+    let about = About {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: identity::host(),
+        pid: std::process::id(),
+        address: address.to_string(),
+    };
+    tracing::info!(
+        name = %options.name, pid = about.pid, http = %address, state = %state.folder.display(),
+        arbitrators = options.arbitrators.join(","), "the container runs"
+    );
+    let home = nursery::Home { socket, python_path, incarnation: mark, common_libraries: options.common_libraries };
+    let now = clock::now();
+    let shell = shell::Shell {
+        session: Session::new(config(&options), state.incarnation, state.succeeds, now),
+        nursery: nursery::Nursery::new(home, options.packs, tokens, logbook),
+        keeper,
+        links: link::Links::new(about, inputs.clone(), runtime.handle().clone()),
+        lease,
+        gate,
+        publisher: effects::Publisher {
+            sink,
+            datastore: datastore.clone(),
+            inputs: inputs.clone(),
+            runtime: runtime.handle().clone(),
+        },
+        datastore,
+        counters,
+        timers: shell::Timers::new(now),
+        waiting: BTreeMap::new(),
+    };
+    let ending = shell.run(&received);
+    tracing::info!(?ending, "the container has stopped");
+    runtime.shutdown_background();
+    Ok(ending)
+}
+
+fn config(options: &Options) -> Config {
+    let timing = Timing::default();
+    Config {
+        name: options.name.clone(),
+        machine: identity::machine(),
+        labels: options.labels.clone(),
+        capacity: None,
+        arbitrators: options.arbitrators.iter().map(ArbitratorId::new).collect(),
+        margin: timing.margin,
+        heartbeat: timing.heartbeat,
+        freeze_limit: options.freeze_limit,
+        drain_timeout: options.drain_timeout,
+        max_errors: 3,
+        failure_memory: timing.failure_memory,
+    }
+}

@@ -1,0 +1,160 @@
+//! Streams to arbitrators: opened, sent on and closed as the session says.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use st2sa_core::message::{ToArbitrator, ToContainer};
+use st2sa_core::names::{ArbitratorId, StreamId};
+use st2sa_proto::v1::sessions_client::SessionsClient;
+use st2sa_proto::{About, FromArbitrator, FromContainer, InstanceReport, MESSAGE_BYTES_AT_MOST, v1};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+
+use crate::input::Input;
+
+/// An arbitrator that cannot be reached within this is given up for now.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Messages that wait to be sent on one stream: hundreds of heartbeats. A stream that is fuller is broken.
+const WAITING_AT_MOST: usize = 4_096;
+/// Reports are left out once so many messages wait: heartbeats come first.
+const REPORTS_UP_TO: usize = WAITING_AT_MOST / 2;
+
+/// The streams of one container.
+pub(crate) struct Links {
+    pub(crate) about: About,
+    pub(crate) inputs: Sender<Input>,
+    pub(crate) runtime: Handle,
+    streams: BTreeMap<StreamId, Open>,
+}
+
+struct Open {
+    messages: mpsc::Sender<v1::FromContainer>,
+    task: JoinHandle<()>,
+    endpoint: Endpoint,
+}
+
+impl Links {
+    pub(crate) fn new(about: About, inputs: Sender<Input>, runtime: Handle) -> Self {
+        Self { about, inputs, runtime, streams: BTreeMap::new() }
+    }
+
+    /// Opens a stream.
+    pub(crate) fn connect(&mut self, stream: StreamId, to: &ArbitratorId) {
+        let inputs = self.inputs.clone();
+        let endpoint = match endpoint(to.as_str()) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                let _ = inputs.send(Input::StreamClosed(stream, format!("`{to}` is no address: {error}")));
+                return;
+            }
+        };
+        let (messages, waiting) = mpsc::channel(WAITING_AT_MOST);
+        let task = self.runtime.spawn(talk(stream, endpoint.clone(), waiting, inputs));
+        self.streams.insert(stream, Open { messages, task, endpoint });
+    }
+
+    /// Sends a message of the session's.
+    pub(crate) fn send(&mut self, stream: StreamId, message: ToArbitrator) {
+        let message = match message {
+            ToArbitrator::Hello(hello) => FromContainer::Hello(hello, self.about.clone()),
+            message => FromContainer::Message(message),
+        };
+        self.put(stream, message.encode());
+    }
+
+    /// Sends what the instances are doing, unless more important things wait.
+    pub(crate) fn report(&mut self, stream: StreamId, reports: Vec<InstanceReport>) {
+        let Some(open) = self.streams.get(&stream) else { return };
+        if WAITING_AT_MOST - open.messages.capacity() < REPORTS_UP_TO {
+            self.put(stream, FromContainer::Instances(reports).encode());
+        }
+    }
+
+    /// Where a stream leads.
+    pub(crate) fn endpoint(&self, stream: StreamId) -> Option<&Endpoint> {
+        self.streams.get(&stream).map(|open| &open.endpoint)
+    }
+
+    /// Closes a stream: what waits on it is not sent any more.
+    pub(crate) fn close(&mut self, stream: StreamId) {
+        if let Some(open) = self.streams.remove(&stream) {
+            open.task.abort();
+        }
+    }
+
+    fn put(&mut self, stream: StreamId, message: v1::FromContainer) {
+        let Some(open) = self.streams.get(&stream) else { return };
+        if open.messages.try_send(message).is_err() {
+            self.close(stream);
+            let problem = "what is sent on it is not taken".to_owned();
+            let _ = self.inputs.send(Input::StreamClosed(stream, problem));
+        }
+    }
+}
+
+/// An arbitrator's address as an endpoint.
+fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true))
+}
+
+/// One stream's life.
+async fn talk(stream: StreamId, endpoint: Endpoint, waiting: mpsc::Receiver<v1::FromContainer>, inputs: Sender<Input>) {
+    let problem = match exchange(stream, &endpoint, waiting, &inputs).await {
+        Ok(()) => "the arbitrator closed it".to_owned(),
+        Err(problem) => problem,
+    };
+    // Nobody listens any more when the container stops.
+    let _ = inputs.send(Input::StreamClosed(stream, problem));
+}
+
+async fn exchange(
+    stream: StreamId,
+    endpoint: &Endpoint,
+    waiting: mpsc::Receiver<v1::FromContainer>,
+    inputs: &Sender<Input>,
+) -> Result<(), String> {
+    let address = endpoint.uri().authority().map(ToString::to_string).unwrap_or_default();
+    let channel = endpoint.connect().await.map_err(|error| format!("{address}: {}", chain(&error)))?;
+    let mut client = SessionsClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
+        .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
+    // The answer's head comes at once; said before it, the greeting would wait for it.
+    let _ = inputs.send(Input::StreamOpened(stream));
+    let answer = client.open(ReceiverStream::new(waiting)).await;
+    let mut answers = answer.map_err(|status| format!("{address}: {}", status.message()))?.into_inner();
+    loop {
+        match answers.message().await {
+            Ok(Some(message)) => match FromArbitrator::decode(message) {
+                Ok(Some(message)) => drop(inputs.send(Input::Heard(stream, message))),
+                Ok(None) => {}
+                Err(error) => return Err(format!("{address} sent what is not understood: {error}")),
+            },
+            Ok(None) => return Ok(()),
+            Err(status) => return Err(format!("{address}: {}", status.message())),
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether an arbitrator's message can be handed to the session as it is.
+pub(crate) fn heard(message: FromArbitrator) -> Result<ToContainer, (st2sa_core::names::Machine, String, u32)> {
+    match message {
+        FromArbitrator::Message(message) => Ok(message),
+        FromArbitrator::NameTaken { machine, host, pid } => Err((machine, host, pid)),
+    }
+}

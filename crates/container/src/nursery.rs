@@ -1,0 +1,583 @@
+//! The nursery: hosts and sensor processes, from fork to grave.
+//!
+//! It raises a process for every sensor before the session asks for one: only a sensor that has been loaded
+//! can be offered. What the session asks to have spawned is then there already.
+
+mod child;
+mod host;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use st2sa_core::message::{Effects, Kind, Offer};
+use st2sa_core::names::{ProcessId, SensorRef};
+use st2sa_core::session::{Event, Outcome};
+use st2sa_core::time::{Span, Time};
+use st2sa_stackstorm::packs::{Packs, Sensor};
+use tokio::sync::mpsc;
+
+use crate::guardian::Told;
+use crate::input::Whose;
+use crate::keeper::Keeper;
+use crate::logbook::{Logbook, Stream};
+use crate::sockets::Tokens;
+use crate::wire::{self, Do, Operation};
+use child::{Child, Phase};
+use host::Host;
+
+/// Loading counts as hung after this: longer than any import seen, shorter than anybody's patience.
+const LOADED_WITHIN: Span = Span::from_secs(60);
+/// `cleanup()` may take so long; then its process is killed.
+const STOPPED_WITHIN: Span = Span::from_secs(1);
+/// What could not be loaded is tried again after this, doubled each time, up to the longest: a dependency
+/// may have been installed meanwhile.
+const RETRY_FIRST: Span = Span::from_secs(10);
+const RETRY_LONGEST: Span = Span::from_secs(300);
+
+/// Where hosts find what they need.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    /// The socket on which the container listens.
+    pub(crate) socket: PathBuf,
+    /// The folder that holds `st2sa_host`.
+    pub(crate) python_path: PathBuf,
+    /// Marks every process of this run of the container.
+    pub(crate) incarnation: String,
+    /// A pack's `lib` folder is on its sensors' path.
+    pub(crate) common_libraries: bool,
+}
+
+/// Every process of one container.
+pub(crate) struct Nursery {
+    home: Home,
+    packs: Arc<Packs>,
+    tokens: Tokens,
+    logbook: Logbook,
+    hosts: BTreeMap<u64, Host>,
+    children: BTreeMap<u64, Child>,
+    sensors: BTreeMap<SensorRef, Known>,
+    /// Numbers of hosts and sensor processes.
+    numbers: u64,
+    /// For the session, since it last asked.
+    events: Vec<Event>,
+    offers_changed: bool,
+}
+
+/// What is known of a sensor, whatever becomes of its processes.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// As its loaded class says.
+    pub(crate) kind: Option<Kind>,
+    /// It cannot be loaded, and why.
+    pub(crate) disabled: Option<String>,
+    retry_at: Option<Time>,
+    tries: u32,
+    pub(crate) polls: u64,
+    pub(crate) errors: u64,
+    pub(crate) last_poll_began: Option<Time>,
+    pub(crate) last_poll_took: Option<Span>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Nursery {
+    pub(crate) fn new(home: Home, packs: Arc<Packs>, tokens: Tokens, logbook: Logbook) -> Self {
+        let mut sensors: BTreeMap<SensorRef, Known> = BTreeMap::new();
+        for sensor in enabled(&packs) {
+            sensors.insert(sensor.reference.clone(), Known::default());
+        }
+        for disabled in &packs.disabled {
+            // Of two with one reference, the other may be fine.
+            if let Some(reference) = disabled.reference.as_ref().filter(|reference| !sensors.contains_key(*reference)) {
+                let problem = Some(disabled.to_string());
+                let known = Known { disabled: problem.clone(), last_error: problem, ..Known::default() };
+                sensors.insert(reference.clone(), known);
+            }
+        }
+        Self {
+            home,
+            packs,
+            tokens,
+            logbook,
+            hosts: BTreeMap::new(),
+            children: BTreeMap::new(),
+            sensors,
+            numbers: 0,
+            events: Vec::new(),
+            offers_changed: false,
+        }
+    }
+
+    /// Raises a process for every sensor.
+    pub(crate) fn raise_all(&mut self, now: Time, keeper: &Keeper) {
+        let all: Vec<SensorRef> = enabled(&self.packs).map(|sensor| sensor.reference.clone()).collect();
+        for sensor in all {
+            self.raise(now, &sensor, None, keeper);
+        }
+    }
+
+    /// Whether every sensor has been loaded, or has failed to.
+    pub(crate) fn has_seen_all(&self) -> bool {
+        self.sensors.values().all(|known| known.kind.is_some() || known.disabled.is_some())
+    }
+
+    /// What happened to the session's processes since it last asked.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The offers, if they changed since they were last asked for.
+    pub(crate) fn take_offers(&mut self) -> Option<Vec<Offer>> {
+        std::mem::take(&mut self.offers_changed).then(|| {
+            let offer = |sensor: &Sensor| {
+                let kind = self.sensors.get(&sensor.reference)?.kind?;
+                let digest = sensor.digest;
+                Some(Offer { sensor: sensor.reference.clone(), digest, previous: None, kind, effects: Effects::Direct })
+            };
+            enabled(&self.packs).filter_map(offer).collect()
+        })
+    }
+
+    /// What is known of every sensor, and of its process.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&SensorRef, &Known, Option<i32>)> {
+        self.sensors.iter().map(|(sensor, known)| {
+            let pid = self.children.values().filter(|child| child.sensor == *sensor).find_map(|child| child.pid);
+            (sensor, known, pid)
+        })
+    }
+
+    /// The sensor of a process that the session may know.
+    pub(crate) fn sensor_of(&self, whose: Whose) -> Option<(&SensorRef, Option<ProcessId>)> {
+        let Whose::Sensor(number) = whose else { return None };
+        self.children.get(&number).map(|child| (&child.sensor, child.process))
+    }
+
+    /// Whether the offers changed since they were last asked for.
+    pub(crate) fn offers_wait(&self) -> bool {
+        self.offers_changed
+    }
+
+    // What the session asks for.
+
+    /// The session wants a process: the one that was raised already, or a new one.
+    pub(crate) fn spawn(&mut self, now: Time, sensor: &SensorRef, process: ProcessId, keeper: &Keeper) {
+        let spare = self
+            .children
+            .values_mut()
+            .find(|child| child.sensor == *sensor && child.process.is_none() && !child.ends());
+        if let Some(spare) = spare {
+            spare.process = Some(process);
+            if spare.phase == Phase::Ready {
+                self.events.push(Event::Ready(process));
+            }
+            return;
+        }
+        self.raise(now, sensor, Some(process), keeper);
+    }
+
+    /// The session wants it set up.
+    pub(crate) fn activate(&mut self, process: ProcessId) {
+        let Some(number) = self.number_of(process) else { return };
+        let Some(child) = self.children.get_mut(&number) else { return };
+        let triggers = self.packs.sensors.get(&child.sensor).map(|sensor| self.packs.triggers_of(sensor));
+        let triggers = triggers.unwrap_or_default();
+        child.activation = Some(triggers.clone());
+        child.phase = Phase::Activating;
+        child.tell(Do::Activate { triggers });
+    }
+
+    /// The session wants it to poll.
+    pub(crate) fn poll(&mut self, now: Time, process: ProcessId) {
+        let Some(number) = self.number_of(process) else { return };
+        let Some(child) = self.children.get_mut(&number) else { return };
+        let Some(known) = self.sensors.get_mut(&child.sensor) else { return };
+        known.polls += 1;
+        known.last_poll_began = Some(now);
+        child.phase = Phase::Polling { number: known.polls, since: now };
+        child.tell(Do::Poll { number: known.polls });
+    }
+
+    /// The session wants it dead. One that works and is not in a poll may clean up first, while it may act.
+    pub(crate) fn kill(&mut self, now: Time, process: ProcessId, may_act: bool, keeper: &Keeper) {
+        let Some(number) = self.number_of(process) else {
+            self.events.push(Event::Gone(process));
+            return;
+        };
+        let Some(child) = self.children.get_mut(&number) else { return };
+        if child.phase == Phase::Idle && may_act {
+            child.phase = Phase::Stopping { until: now + STOPPED_WITHIN };
+            child.tell(Do::Stop);
+        } else {
+            self.end(number, keeper);
+        }
+    }
+
+    // What processes say.
+
+    /// A control connection is open.
+    pub(crate) fn connected(
+        &mut self,
+        now: Time,
+        connection: u64,
+        whose: Whose,
+        pid: i32,
+        sender: mpsc::UnboundedSender<Operation>,
+    ) {
+        match whose {
+            Whose::Host(number) => {
+                if let Some(host) = self.hosts.get_mut(&number) {
+                    host.connected(connection, sender);
+                    for child in self.children.values_mut().filter(|child| child.host == number) {
+                        child.fork(now, host);
+                    }
+                }
+            }
+            Whose::Sensor(number) => {
+                let Some(child) = self.children.get_mut(&number) else { return };
+                let Some(sensor) = self.packs.sensors.get(&child.sensor) else { return };
+                let load =
+                    Operation::Do(Do::Load { sensor: Box::new(child::load(sensor, self.home.common_libraries)) });
+                // The other end may be gone already.
+                let _ = sender.send(load);
+                if child.connection.is_none() {
+                    child.connection = Some((connection, sender));
+                    child.pid = child.pid.or(Some(pid));
+                } else if let Some(triggers) = &child.activation {
+                    let _ = sender.send(Operation::Do(Do::Activate { triggers: triggers.clone() }));
+                }
+            }
+        }
+    }
+
+    /// A process said something.
+    pub(crate) fn said(&mut self, now: Time, connection: u64, whose: Whose, event: wire::Event, keeper: &Keeper) {
+        match whose {
+            Whose::Host(_) => self.host_said(event, keeper),
+            Whose::Sensor(number) => {
+                let first = |child: &Child| child.connection.as_ref().is_some_and(|(own, _)| *own == connection);
+                if self.children.get(&number).is_some_and(first) {
+                    self.sensor_said(now, number, event);
+                }
+            }
+        }
+    }
+
+    /// A control connection has ended: the process is over.
+    pub(crate) fn disconnected(&mut self, connection: u64, whose: Whose, keeper: &Keeper) {
+        match whose {
+            Whose::Host(number) => {
+                // Its guardian says how it ended.
+                if let Some(host) = self.hosts.get_mut(&number) {
+                    host.disconnected(connection);
+                }
+            }
+            Whose::Sensor(number) => {
+                let first = |child: &Child| child.connection.as_ref().is_some_and(|(own, _)| *own == connection);
+                if self.children.get(&number).is_some_and(first) {
+                    self.end(number, keeper);
+                }
+            }
+        }
+    }
+
+    /// The lease had ended: a poll was not begun.
+    pub(crate) fn not_polled(&mut self, whose: Whose) {
+        let Whose::Sensor(number) = whose else { return };
+        let Some(child) = self.children.get_mut(&number) else { return };
+        if matches!(child.phase, Phase::Polling { .. }) {
+            child.phase = Phase::Idle;
+            self.events.extend(child.process.map(Event::NotPolled));
+            if let Some(known) = self.sensors.get_mut(&child.sensor) {
+                known.polls = known.polls.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The guardian said something.
+    pub(crate) fn told(&mut self, now: Time, told: Told, keeper: &Keeper) {
+        match told {
+            Told::Started { host, pid } => {
+                tracing::info!(host, pid, "a host was started");
+            }
+            Told::Ended { host, how } => self.host_ended(now, host, &how, keeper),
+            Told::Gone { process } => self.gone(now, process),
+            Told::Froze { .. } => {}
+        }
+    }
+
+    /// The guardian is gone, and with it every process.
+    pub(crate) fn all_gone(&mut self, now: Time) {
+        for (_, host) in std::mem::take(&mut self.hosts) {
+            self.tokens.take_back(&host.token);
+        }
+        let all: Vec<u64> = self.children.keys().copied().collect();
+        for number in all {
+            self.gone(now, number);
+        }
+    }
+
+    // Time.
+
+    /// When to wake it.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let children = self.children.values().filter_map(Child::deadline);
+        let retries = self.sensors.values().filter_map(|known| known.retry_at);
+        children.chain(retries).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_time(&mut self, now: Time, keeper: &Keeper) {
+        let overdue = |(number, child): (&u64, &Child)| child.deadline().filter(|at| now >= *at).map(|_| *number);
+        let overdue: Vec<u64> = self.children.iter().filter_map(overdue).collect();
+        for number in overdue {
+            let child = self.children.get(&number);
+            if let Some(child) = child.filter(|child| child.is_loading()) {
+                let sensor = child.sensor.clone();
+                let within = LOADED_WITHIN.as_millis() / 1_000;
+                self.disable(
+                    now,
+                    &sensor,
+                    format!("it did not load within {within} s; what does its module do when it is imported?"),
+                );
+            }
+            self.end(number, keeper);
+        }
+        let due =
+            |(sensor, known): (&SensorRef, &Known)| known.retry_at.filter(|at| now >= *at).map(|_| sensor.clone());
+        let due: Vec<SensorRef> = self.sensors.iter().filter_map(due).collect();
+        for sensor in due {
+            if let Some(known) = self.sensors.get_mut(&sensor) {
+                known.retry_at = None;
+            }
+            self.raise(now, &sensor, None, keeper);
+        }
+    }
+
+    // Below: how.
+
+    fn raise(&mut self, now: Time, sensor: &SensorRef, process: Option<ProcessId>, keeper: &Keeper) {
+        let Some(definition) = self.packs.sensors.get(sensor) else {
+            self.events.extend(process.map(Event::Gone));
+            return;
+        };
+        let python = definition.python.clone();
+        let host = self.host_for(python, keeper);
+        self.numbers += 1;
+        let number = self.numbers;
+        let token = self.tokens.give(Whose::Sensor(number), Some(sensor.clone()));
+        let mut child = Child::new(number, sensor.clone(), process, host, token);
+        if let Some(host) = self.hosts.get(&host) {
+            child.fork(now, host);
+        }
+        self.children.insert(number, child);
+    }
+
+    fn host_for(&mut self, python: PathBuf, keeper: &Keeper) -> u64 {
+        if let Some((number, _)) = self.hosts.iter().find(|(_, host)| host.python == python) {
+            return *number;
+        }
+        self.numbers += 1;
+        let number = self.numbers;
+        let token = self.tokens.give(Whose::Host(number), None);
+        let environment = self.home.environment(&token);
+        let arguments = ["-m", "st2sa_host"].map(str::to_owned).to_vec();
+        keeper.start_host(number, python.to_string_lossy().into_owned(), arguments, environment);
+        self.hosts.insert(number, Host::new(python, token));
+        number
+    }
+
+    fn host_said(&mut self, event: wire::Event, keeper: &Keeper) {
+        match event {
+            wire::Event::Forked { process, pid } => {
+                if let Some(child) = self.children.get_mut(&process) {
+                    child.pid = Some(pid);
+                    if child.ends() {
+                        keeper.kill(process, pid);
+                    }
+                }
+            }
+            wire::Event::ForkFailed { process, error } => {
+                tracing::error!(process, error, "a sensor process could not be forked");
+                self.end(process, keeper);
+            }
+            wire::Event::Exited { process, status } => {
+                if let Some(known) = self.children.get(&process).and_then(|child| self.sensors.get_mut(&child.sensor))
+                    && status != 0
+                    && known.last_error.is_none()
+                {
+                    known.last_error = Some(format!("its process ended with status {status}"));
+                }
+                self.end(process, keeper);
+            }
+            _ => {}
+        }
+    }
+
+    fn sensor_said(&mut self, now: Time, number: u64, event: wire::Event) {
+        let Some(child) = self.children.get_mut(&number) else { return };
+        let Some(known) = self.sensors.get_mut(&child.sensor) else { return };
+        match event {
+            wire::Event::Ready { kind, poll_interval } => {
+                let interval = poll_interval.and_then(child::interval);
+                let kind = match (kind, interval) {
+                    (wire::Kind::Polling, Some(interval)) => Kind::Polling { interval },
+                    (wire::Kind::Polling | wire::Kind::Passive, _) => Kind::Passive,
+                };
+                child.phase = Phase::Ready;
+                known.tries = 0;
+                if known.disabled.take().is_some() {
+                    known.last_error = None;
+                    tracing::info!(sensor = %child.sensor, "it can be loaded now");
+                }
+                if known.kind != Some(kind) {
+                    known.kind = Some(kind);
+                    self.offers_changed = true;
+                }
+                self.events.extend(child.process.map(Event::Ready));
+            }
+            wire::Event::Activated { poll_interval } if child.phase == Phase::Activating => {
+                child.phase = Phase::Idle;
+                self.events.extend(child.paced(poll_interval));
+                self.events.extend(child.process.map(Event::Activated));
+            }
+            wire::Event::PollReturned { number, ok, error, traceback, poll_interval } => {
+                let Phase::Polling { number: asked, since } = child.phase else { return };
+                if asked != number {
+                    return;
+                }
+                child.phase = Phase::Idle;
+                known.last_poll_took = Some(now.since(since));
+                if !ok {
+                    known.errors += 1;
+                    let error = wire::cut(error.unwrap_or_else(|| "poll() raised".to_owned()));
+                    self.logbook.write(&child.sensor, Stream::Log, Some("ERROR"), &format!("poll() raised {error}"));
+                    for line in wire::cut(traceback.unwrap_or_default()).lines() {
+                        self.logbook.write(&child.sensor, Stream::Stderr, None, line);
+                    }
+                    known.last_error = Some(error);
+                }
+                self.events.extend(child.paced(poll_interval));
+                let outcome = if ok { Outcome::Good(None) } else { Outcome::Raised { effects: false } };
+                self.events.extend(child.process.map(|process| Event::PollReturned { process, outcome }));
+            }
+            wire::Event::RunReturned => {
+                self.logbook.write(&child.sensor, Stream::Log, Some("INFO"), "run() returned: it is left at that");
+            }
+            wire::Event::Failed { phase, error, file, line, hint, traceback } => {
+                let place = file.map(|file| line.map_or(file.clone(), |line| format!("{file}:{line}")));
+                let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+                let hint = hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                let problem = wire::cut(format!("{place}{error}{hint}"));
+                for line in wire::cut(traceback.unwrap_or_default()).lines() {
+                    self.logbook.write(&child.sensor, Stream::Stderr, None, line);
+                }
+                known.last_error = Some(problem.clone());
+                let sensor = child.sensor.clone();
+                if phase == "load" {
+                    self.disable(now, &sensor, problem);
+                } else {
+                    self.logbook.write(&sensor, Stream::Log, Some("ERROR"), &format!("{phase}() failed: {problem}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The sensor cannot be loaded: it is not offered until it can.
+    fn disable(&mut self, now: Time, sensor: &SensorRef, problem: String) {
+        let Some(known) = self.sensors.get_mut(sensor) else { return };
+        let wait = (RETRY_FIRST * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
+        known.tries += 1;
+        known.retry_at = Some(now + wait);
+        self.offers_changed |= known.kind.take().is_some();
+        tracing::error!(%sensor, problem, "the sensor cannot be loaded: it is disabled here, and no other");
+        known.last_error = Some(problem.clone());
+        known.disabled = Some(problem);
+    }
+
+    /// Has a process killed, whatever it is doing.
+    fn end(&mut self, number: u64, keeper: &Keeper) {
+        let Some(child) = self.children.get_mut(&number) else { return };
+        if child.phase == Phase::Ending {
+            return;
+        }
+        let asked_of_host = child.phase != Phase::Unborn;
+        child.phase = Phase::Ending;
+        match child.pid {
+            Some(pid) => keeper.kill(number, pid),
+            // Its number is not known yet: it is killed when the host says it.
+            None if asked_of_host && self.hosts.contains_key(&child.host) => {}
+            // It never was; the guardian answers for what may be left of it.
+            None => keeper.kill(number, 0),
+        }
+    }
+
+    /// Dead, and everything below it.
+    fn gone(&mut self, now: Time, number: u64) {
+        let Some(child) = self.children.remove(&number) else { return };
+        self.tokens.take_back(&child.token);
+        match child.process {
+            Some(process) => self.events.push(Event::Gone(process)),
+            // A spare that died, and not because it cannot be loaded.
+            None => {
+                if let Some(known) = self.sensors.get_mut(&child.sensor)
+                    && known.retry_at.is_none()
+                {
+                    let wait = (Span::from_secs(1) * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
+                    known.tries += 1;
+                    known.retry_at = Some(now + wait);
+                }
+            }
+        }
+    }
+
+    fn host_ended(&mut self, now: Time, number: u64, how: &str, keeper: &Keeper) {
+        let Some(host) = self.hosts.remove(&number) else { return };
+        self.tokens.take_back(&host.token);
+        let mut lost = BTreeSet::new();
+        for child in self.children.values().filter(|child| child.host == number) {
+            lost.insert(child.number);
+        }
+        let python = host.python.display();
+        tracing::error!(%python, how, sensors = lost.len(), "a host has ended, and every sensor process of it");
+        for child in lost {
+            let never_connected = !host.was_connected;
+            if never_connected && let Some(sensor) = self.children.get(&child).map(|child| child.sensor.clone()) {
+                self.disable(now, &sensor, format!("its Python `{python}` does not run: {how}"));
+            }
+            self.end(child, keeper);
+            // One whose number was awaited of the host will not get it any more.
+            if self.children.get(&child).is_some_and(|child| child.pid.is_none()) {
+                keeper.kill(child, 0);
+            }
+        }
+    }
+
+    fn number_of(&self, process: ProcessId) -> Option<u64> {
+        self.children.values().find(|child| child.process == Some(process)).map(|child| child.number)
+    }
+}
+
+impl Home {
+    /// What a host, and everything that it forks, finds in its environment.
+    fn environment(&self, token: &str) -> BTreeMap<String, String> {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        BTreeMap::from([
+            ("ST2SA_SOCKET".to_owned(), path(&self.socket)),
+            ("ST2SA_TOKEN".to_owned(), token.to_owned()),
+            ("ST2SA_ROLE".to_owned(), "host".to_owned()),
+            ("ST2SA_INCARNATION".to_owned(), self.incarnation.clone()),
+            ("PYTHONPATH".to_owned(), path(&self.python_path)),
+            ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
+        ])
+    }
+}
+
+/// The sensors that are to run.
+fn enabled(packs: &Packs) -> impl Iterator<Item = &Sensor> {
+    packs.sensors.values().filter(|sensor| sensor.enabled)
+}
+
+/// A trigger's dictionaries, as `add_trigger` takes them.
+pub(crate) type Triggers = Vec<Value>;

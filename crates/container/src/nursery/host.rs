@@ -1,0 +1,39 @@
+//! One host: a Python process that forks the sensor processes of one virtualenv.
+
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+
+use crate::wire::{Do, Operation};
+
+/// A host.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// The Python that it runs.
+    pub(super) python: PathBuf,
+    pub(super) token: String,
+    /// It has connected at least once: that Python works.
+    pub(super) was_connected: bool,
+    connection: Option<(u64, mpsc::UnboundedSender<Operation>)>,
+}
+
+impl Host {
+    pub(super) fn new(python: PathBuf, token: String) -> Self {
+        Self { python, token, was_connected: false, connection: None }
+    }
+
+    pub(super) fn connected(&mut self, connection: u64, sender: mpsc::UnboundedSender<Operation>) {
+        self.was_connected = true;
+        self.connection = Some((connection, sender));
+    }
+
+    pub(super) fn disconnected(&mut self, connection: u64) {
+        self.connection.take_if(|(own, _)| *own == connection);
+    }
+
+    /// Asks it for a sensor process; `false` while it is not there.
+    pub(super) fn fork(&self, process: u64, token: &str) -> bool {
+        let fork = Operation::Do(Do::Fork { process, token: token.to_owned() });
+        self.connection.as_ref().is_some_and(|(_, sender)| sender.send(fork).is_ok())
+    }
+}

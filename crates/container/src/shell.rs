@@ -1,0 +1,420 @@
+//! The container's loop: one thread that feeds the session, and carries out what it decides, in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use st2sa_core::engine::Body;
+use st2sa_core::message::{State, ToArbitrator, ToContainer};
+use st2sa_core::names::{EntryId, SensorRef, StreamId};
+use st2sa_core::session::{Command, Event, Session};
+use st2sa_core::time::{Span, Time};
+use st2sa_machine::{clock, identity};
+use st2sa_proto::{FromArbitrator, InstanceReport};
+use tokio::sync::oneshot;
+
+use crate::calls::Counters;
+use crate::datastore::Datastore;
+use crate::effects::Publisher;
+use crate::gate::Gate;
+use crate::guardian::Told;
+use crate::input::{Input, Whose};
+use crate::keeper::Keeper;
+use crate::lease::Lease;
+use crate::link::Links;
+use crate::nursery::Nursery;
+
+/// The loop looks around at least this often.
+const WAIT_AT_MOST: Duration = Duration::from_secs(1);
+/// Inputs taken before deadlines are looked at again.
+const INPUTS_AT_ONCE: usize = 1_000;
+/// How often reports are sent, where something changed.
+const REPORT_EVERY: Span = Span::from_secs(1);
+/// Sensors that are still loading hold the first offers up this long at the most.
+const FIRST_OFFERS_WITHIN: Span = Span::from_secs(5);
+/// Later offers are gathered for so long: hosts bring sensors up one after another.
+const OFFERS_GATHER: Span = Span::from_millis(100);
+/// Refused because of its name for so long, the container gives up: a dead holder would have been struck.
+const REFUSED_AT_MOST: Span = Span::from_secs(10);
+
+/// How a container ended: its process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As asked, everything handed over: 0.
+    Left,
+    /// As asked a second time, at once: 3.
+    Stopped,
+    /// Another container has its name: 5.
+    NameTaken,
+    /// Something it cannot do without failed: 1.
+    Failed,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(match ending {
+            Ending::Left => 0,
+            Ending::Failed => 1,
+            Ending::Stopped => 3,
+            Ending::NameTaken => 5,
+        })
+    }
+}
+
+/// Everything the loop holds.
+pub(crate) struct Shell {
+    pub(crate) session: Session,
+    pub(crate) nursery: Nursery,
+    pub(crate) keeper: Keeper,
+    pub(crate) links: Links,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) gate: Gate,
+    pub(crate) publisher: Publisher,
+    pub(crate) datastore: Datastore,
+    pub(crate) counters: Counters,
+    pub(crate) timers: Timers,
+    /// Whoever waits for an effect to be confirmed.
+    pub(crate) waiting: BTreeMap<EntryId, (SensorRef, oneshot::Sender<Result<(), String>>)>,
+}
+
+/// What the loop itself has to remember.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    pub(crate) started: Time,
+    offered: bool,
+    offer_at: Option<Time>,
+    report_at: Time,
+    /// The stream of the leader that this container is bound to.
+    stream: Option<StreamId>,
+    last_reports: BTreeMap<SensorRef, InstanceReport>,
+    refused_since: Option<Time>,
+    terminations: u32,
+    ending: Option<Ending>,
+    /// What is said once, not at each try.
+    said: Option<String>,
+}
+
+impl Timers {
+    pub(crate) fn new(now: Time) -> Self {
+        Self {
+            started: now,
+            offered: false,
+            offer_at: None,
+            report_at: now,
+            stream: None,
+            last_reports: BTreeMap::new(),
+            refused_since: None,
+            terminations: 0,
+            ending: None,
+            said: None,
+        }
+    }
+}
+
+impl Shell {
+    /// Runs until the container ends.
+    pub(crate) fn run(mut self, inputs: &Receiver<Input>) -> Ending {
+        self.nursery.raise_all(clock::now(), &self.keeper);
+        loop {
+            let wait = clock::until(self.next_deadline(), clock::now(), WAIT_AT_MOST);
+            match inputs.recv_timeout(wait) {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.timers.ending = Some(Ending::Failed),
+            }
+            // What waits comes before what is due.
+            for _ in 0..INPUTS_AT_ONCE {
+                let Ok(input) = inputs.try_recv() else { break };
+                self.take(input);
+            }
+            self.on_time();
+            if let Some(ending) = self.timers.ending {
+                self.keeper.end();
+                return ending;
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Time {
+        let session = self.session.next_deadline().map(|(at, _)| at);
+        let all = [session, self.nursery.next_deadline(), self.timers.offer_at, Some(self.timers.report_at)];
+        all.into_iter().flatten().chain([self.keeper.next_deadline()]).min().unwrap_or(Time::NEVER)
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = clock::now();
+        match input {
+            Input::StreamOpened(stream) => self.handle(Event::StreamOpened(stream)),
+            Input::StreamClosed(stream, problem) => {
+                self.links.close(stream);
+                if self.timers.stream == Some(stream) {
+                    self.timers.stream = None;
+                    tracing::warn!(problem, "the arbitrator is lost: sensors go on until the lease ends");
+                } else {
+                    self.say_once(format!("no arbitrator: {problem}"));
+                }
+                self.handle(Event::StreamClosed(stream));
+            }
+            Input::Heard(stream, message) => self.hear(now, stream, message),
+            Input::Connected { connection, whose, pid, sender } => {
+                self.nursery.connected(now, connection, whose, pid, sender);
+            }
+            Input::Said { connection, whose, event } => {
+                self.nursery.said(now, connection, whose, event, &self.keeper);
+            }
+            Input::Disconnected { connection, whose } => {
+                self.nursery.disconnected(connection, whose, &self.keeper);
+            }
+            Input::NotPolled(whose) => self.nursery.not_polled(whose),
+            Input::Effect { whose, body, done } => self.effect(whose, body, done),
+            Input::Published(sensor, id) => {
+                self.handle(Event::Published { sensor, id });
+                if let Some((_, done)) = self.waiting.remove(&id) {
+                    // The caller may be gone.
+                    let _ = done.send(Ok(()));
+                }
+            }
+            Input::Guardian(generation, told) if self.keeper.is_current(generation) => {
+                if let Told::Froze { late_by } = told {
+                    self.handle(Event::Froze { late_by: Span(late_by) });
+                }
+                self.nursery.told(now, told, &self.keeper);
+            }
+            Input::GuardianGone(generation) if self.keeper.is_current(generation) => {
+                self.replace_guardian("it has ended");
+            }
+            Input::Guardian(..) | Input::GuardianGone(_) => {}
+            Input::Terminate => self.terminate(),
+        }
+        self.settle();
+    }
+
+    fn hear(&mut self, now: Time, stream: StreamId, message: FromArbitrator) {
+        let message = match crate::link::heard(message) {
+            Ok(message) => message,
+            Err((machine, host, pid)) => {
+                let since = *self.timers.refused_since.get_or_insert(now);
+                let own = identity::host();
+                self.say_once(format!(
+                    "another container has this name: it runs on `{host}` as process {pid}, this one on `{own}` as \
+                     process {}; give one of them another name with --name",
+                    std::process::id()
+                ));
+                if now >= since + REFUSED_AT_MOST {
+                    self.timers.ending = Some(Ending::NameTaken);
+                }
+                self.handle(Event::Message { stream, message: ToContainer::NameTaken { machine } });
+                return;
+            }
+        };
+        if matches!(message, ToContainer::Welcome { .. }) {
+            self.timers.refused_since = None;
+            self.timers.said = None;
+            self.timers.stream = Some(stream);
+            self.timers.last_reports.clear();
+            self.timers.report_at = now;
+            // A channel belongs to the runtime.
+            let _entered = self.links.runtime.enter();
+            self.datastore.leads(self.links.endpoint(stream));
+            tracing::info!("welcomed by the leader");
+        }
+        self.handle(Event::Message { stream, message });
+    }
+
+    /// A sensor acts: through the session, which knows whether it may.
+    fn effect(&mut self, whose: Whose, body: Body, done: oneshot::Sender<Result<(), String>>) {
+        let known = self.nursery.sensor_of(whose).map(|(sensor, process)| (sensor.clone(), process));
+        let Some((sensor, Some(process))) = known.filter(|(sensor, _)| self.session.active(sensor).is_some()) else {
+            let problem = "this copy of the sensor is on standby: dispatch and store in setup(), poll() or run()";
+            // The caller may be gone.
+            let _ = done.send(Err(problem.to_owned()));
+            return;
+        };
+        let id = EntryId(identity::random_wide());
+        self.waiting.insert(id, (sensor, done));
+        self.handle(Event::Emitted { process, id, effect: body });
+    }
+
+    fn terminate(&mut self) {
+        self.timers.terminations += 1;
+        if self.timers.terminations > 1 {
+            tracing::warn!("stopping at once, as asked twice");
+            self.timers.ending = Some(Ending::Stopped);
+            return;
+        }
+        tracing::info!("handing everything over before stopping; ask again to stop at once");
+        self.handle(Event::Leave);
+    }
+
+    fn on_time(&mut self) {
+        let now = clock::now();
+        if self.session.next_deadline().is_some_and(|(at, _)| now >= at) {
+            self.handle(Event::Wake);
+        }
+        if !self.keeper.watch(now) {
+            self.replace_guardian("it stands still");
+        }
+        self.nursery.on_time(now, &self.keeper);
+        self.settle();
+        self.offer(now);
+        if now >= self.timers.report_at {
+            self.timers.report_at = now + REPORT_EVERY;
+            self.report(now);
+        }
+    }
+
+    /// Offers what has been loaded: the first time once all have been tried, or some take too long.
+    fn offer(&mut self, now: Time) {
+        let hurry = now >= self.timers.started + FIRST_OFFERS_WITHIN;
+        if !self.timers.offered {
+            if !self.nursery.has_seen_all() && !hurry {
+                self.timers.offer_at = Some(self.timers.started + FIRST_OFFERS_WITHIN);
+                return;
+            }
+            self.timers.offered = true;
+            self.timers.offer_at = Some(now);
+        }
+        if self.timers.offer_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.timers.offer_at = None;
+        if let Some(offers) = self.nursery.take_offers() {
+            tracing::info!(sensors = offers.len(), "offering");
+            self.handle(Event::Offers(offers));
+            self.settle();
+        }
+    }
+
+    /// Tells the session what happened to its processes, until nothing more follows from that.
+    fn settle(&mut self) {
+        loop {
+            let events = self.nursery.take_events();
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                self.handle(event);
+            }
+        }
+        if self.nursery.offers_wait() && self.timers.offered && self.timers.offer_at.is_none() {
+            self.timers.offer_at = Some(clock::now() + OFFERS_GATHER);
+        }
+    }
+
+    /// One step of the session, and all that it decides.
+    fn handle(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let commands = self.session.handle(clock::now(), event);
+            if !commands.is_empty() {
+                self.gate.update(&self.session);
+            }
+            for command in commands {
+                self.carry_out(command, &mut events);
+            }
+        }
+        let session = &self.session;
+        // Whoever waits for what the session has given up waits no more: its process is being ended.
+        self.waiting.retain(|_, (sensor, _)| session.active(sensor).is_some());
+    }
+
+    fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
+        let now = clock::now();
+        match command {
+            Command::Connect { stream, to } => self.links.connect(stream, &to),
+            Command::Close(stream) => {
+                self.links.close(stream);
+                self.timers.stream.take_if(|own| *own == stream);
+            }
+            Command::Send { stream, message } => {
+                note(&message);
+                self.links.send(stream, message);
+            }
+            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &self.keeper),
+            Command::Activate { process, values: _ } => self.nursery.activate(process),
+            Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
+            Command::Kill(process) => {
+                let may_act = self.session.may_act(now);
+                self.nursery.kill(now, process, may_act, &self.keeper);
+            }
+            Command::Freeze => {
+                tracing::warn!("the lease has ended: every sensor is frozen");
+                self.keeper.freeze();
+                events.push_back(Event::Frozen);
+            }
+            Command::PublishLease { end, freezes } => {
+                self.lease.publish(end, freezes);
+                self.keeper.look();
+            }
+            Command::Publish { sensor, fence: _, id, effects } => self.publisher.publish(sensor, id, &effects),
+            Command::Exit => self.timers.ending = Some(Ending::Left),
+        }
+    }
+
+    fn replace_guardian(&mut self, why: &str) {
+        tracing::error!(why, "the guardian is given up: every sensor process is ended and started again");
+        if let Err(error) = self.keeper.replace() {
+            tracing::error!(%error, "no guardian can be started: the container stops");
+            self.timers.ending = Some(Ending::Failed);
+            return;
+        }
+        self.handle(Event::GuardianGone);
+        self.nursery.all_gone(clock::now());
+        self.settle();
+    }
+
+    /// What the instances are doing, where that changed.
+    fn report(&mut self, now: Time) {
+        let Some(stream) = self.timers.stream else { return };
+        let mut states: BTreeMap<&SensorRef, State> = BTreeMap::new();
+        for view in self.session.instances() {
+            states.insert(view.sensor, view.state);
+        }
+        let mut changed = Vec::new();
+        for (sensor, known, pid) in self.nursery.known() {
+            let unoffered = if known.disabled.is_some() { State::Failed } else { State::Starting };
+            let counter = self.counters.of(sensor);
+            let report = InstanceReport {
+                sensor: sensor.clone(),
+                kind: known.kind,
+                state: states.get(sensor).copied().unwrap_or(unoffered),
+                pid: pid.and_then(|pid| u32::try_from(pid).ok()),
+                polls: known.polls,
+                errors: known.errors,
+                triggers: counter.triggers.load(Ordering::Relaxed),
+                dropped: counter.dropped.load(Ordering::Relaxed),
+                last_poll_ago: known.last_poll_began.map(|began| now.since(began)),
+                last_poll_duration: known.last_poll_took,
+                last_error: known.last_error.clone(),
+            };
+            // An age alone is no news: the arbitrator counts on.
+            let ageless = |report: &InstanceReport| InstanceReport { last_poll_ago: None, ..report.clone() };
+            if self.timers.last_reports.get(sensor).is_none_or(|last| ageless(last) != ageless(&report)) {
+                self.timers.last_reports.insert(sensor.clone(), report.clone());
+                changed.push(report);
+            }
+        }
+        if !changed.is_empty() {
+            self.links.report(stream, changed);
+        }
+    }
+
+    fn say_once(&mut self, text: String) {
+        if self.timers.said.as_ref() != Some(&text) {
+            tracing::warn!("{text}");
+            self.timers.said = Some(text);
+        }
+    }
+}
+
+/// Every change of an instance's status is one line of the log.
+fn note(message: &ToArbitrator) {
+    match message {
+        ToArbitrator::Applied { sensor, fence, .. } => tracing::info!(%sensor, %fence, "ACTIVE"),
+        ToArbitrator::Stopped { sensor, fence, cause, .. } => tracing::info!(%sensor, %fence, ?cause, "not ACTIVE"),
+        _ => {}
+    }
+}

@@ -1,0 +1,136 @@
+//! A line of JSON a trigger, appended to a file that several containers may share.
+//!
+//! A line is there whole or not at all: appending is done under the file's lock, an append that fails is cut
+//! off again, and one that was cut short by a crash is removed before the next (it was never confirmed).
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::{Record, Sink, SinkError};
+
+/// Of the file's end, looked at in pieces of this size for where its last whole line ends.
+const PIECE: u64 = 64 * 1024;
+
+/// An open file.
+pub(super) struct File {
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl File {
+    /// Opens, or makes, the file.
+    pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path)
+            .map_err(SinkError::io(format!("open `{}`", path.display())))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let whole = self.whole_lines()?;
+        if self.file.metadata()?.len() > whole {
+            self.file.set_len(whole)?;
+        }
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            self.file.set_len(whole)?;
+        }
+        written
+    }
+
+    /// How long the file is up to its last line's end.
+    fn whole_lines(&mut self) -> io::Result<u64> {
+        let mut end = self.file.metadata()?.len();
+        let mut piece = Vec::new();
+        while end > 0 {
+            // Almost always the very last byte is that end.
+            let length = if piece.is_empty() { 1 } else { PIECE.min(end) };
+            piece.clear();
+            self.file.seek(SeekFrom::Start(end - length))?;
+            (&mut self.file).take(length).read_to_end(&mut piece)?;
+            if let Some(position) = piece.iter().rposition(|byte| *byte == b'\n') {
+                return Ok(end - length + position as u64 + 1);
+            }
+            end -= length;
+        }
+        Ok(0)
+    }
+}
+
+impl Sink for File {
+    fn put(&mut self, batch: &[Record]) -> Result<(), SinkError> {
+        let lines: Vec<u8> = batch.iter().flat_map(Record::line).collect();
+        let failed = |what: &str| SinkError::io(format!("{what} `{}`", self.path.display()));
+        let (lock, append) = (failed("lock"), failed("append to"));
+        rustix::fs::flock(&self.file, FlockOperation::LockExclusive).map_err(|error| lock(error.into()))?;
+        let appended = self.append(&lines).map_err(append);
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(path = %self.path.display(), %error, "the file could not be unlocked");
+        }
+        appended
+    }
+
+    fn describe(&self) -> String {
+        format!("file:{}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(id: &str) -> Record {
+        Record {
+            at: "2026-11-23T00:00:00.000Z".to_owned(),
+            sensor: "p.X".to_owned(),
+            container: "a".to_owned(),
+            fence: "1.2".to_owned(),
+            id: id.to_owned(),
+            trigger: json!("p.t"),
+            payload: json!({"text": "two\nlines"}),
+            trace_context: Value::Null,
+        }
+    }
+
+    #[test]
+    fn each_trigger_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("triggers");
+        let mut sink = File::open(&path).unwrap();
+        sink.put(&[record("1"), record("2")]).unwrap();
+        sink.put(&[record("3")]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let ids: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+        assert_eq!(ids, ["1", "2", "3"]);
+        assert_eq!(
+            text.lines().next().unwrap(),
+            r#"{"at":"2026-11-23T00:00:00.000Z","sensor":"p.X","container":"a","fence":"1.2","id":"1","trigger":"p.t","payload":{"text":"two\nlines"},"trace_context":null}"#
+        );
+    }
+
+    #[test]
+    fn what_a_crash_cut_short_is_removed_before_the_next_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("triggers");
+        let long = "x".repeat(200_000);
+        for torn in ["{\"at\": \"20", &long] {
+            std::fs::write(&path, format!("{{}}\n{torn}")).unwrap();
+            File::open(&path).unwrap().put(&[record("1")]).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), 2);
+            assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+        }
+        std::fs::write(&path, &long).unwrap();
+        File::open(&path).unwrap().put(&[record("1")]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+}

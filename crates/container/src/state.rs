@@ -1,0 +1,163 @@
+//! The container's state folder: its lock, and what the run before it left behind.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use st2sa_core::names::{ContainerName, Incarnation};
+use st2sa_machine::files::{self, FileError, Lock};
+use st2sa_machine::identity;
+use st2sa_machine::processes::{self, Process};
+
+/// What every process of a container finds in its environment: the run of the container that it belongs to.
+pub(crate) const MARK: &str = "ST2SA_INCARNATION";
+
+/// The guardian of a container that has died needs milliseconds to end what it guards, and itself.
+const GUARDIAN_ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// What was killed is dead within this.
+const DEAD_WITHIN: Duration = Duration::from_secs(2);
+/// The run's file is a line.
+const RUN_BYTES_AT_MOST: u64 = 4_096;
+
+/// The folder of one run.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) folder: PathBuf,
+    pub(crate) lock: Lock,
+    pub(crate) incarnation: Incarnation,
+    /// The run before this one, if all of it is known to have stopped.
+    pub(crate) succeeds: Option<Incarnation>,
+}
+
+/// One run, as it notes itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    incarnation: u64,
+    machine: u64,
+    pid: i32,
+    began: u64,
+}
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file of it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another container of that name runs here.
+    #[error(
+        "a container named `{name}` runs on this host already, as process {pid}; give this one another name with --name"
+    )]
+    NameTaken {
+        /// The name.
+        name: ContainerName,
+        /// Its process.
+        pid: i32,
+    },
+}
+
+impl State {
+    /// Takes the folder over: whatever an earlier run left running is ended first.
+    pub(crate) fn open(folder: &Path, name: &ContainerName) -> Result<Self, StateError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(FileError::io("create", folder))?;
+        let path = folder.join("run");
+        let before: Option<Run> =
+            files::read_small(&path, RUN_BYTES_AT_MOST)?.and_then(|text| serde_json::from_str(&text).ok());
+        let who = format!("container {name}, process {}", std::process::id());
+        let lock = take_lock(folder, &who, name, before.as_ref())?;
+        let succeeds = before.filter(ended).map(|before| Incarnation(before.incarnation));
+        let incarnation = Incarnation(identity::random());
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        let run = Run {
+            incarnation: incarnation.0,
+            machine: identity::machine().0,
+            pid: own,
+            began: Process::of(own).map_or(0, |process| process.began),
+        };
+        let text =
+            serde_json::to_string(&run).map_err(|error| FileError::io("write", &path)(io::Error::other(error)))?;
+        files::write_whole(&path, text.as_bytes())?;
+        Ok(Self { folder: folder.to_owned(), lock, incarnation, succeeds })
+    }
+}
+
+/// How a run is named in the environment of its processes.
+pub(crate) fn mark(incarnation: Incarnation) -> String {
+    format!("{:016x}", incarnation.0)
+}
+
+/// Takes the lock; a guardian that still holds it has its time to end, and is then killed.
+fn take_lock(folder: &Path, who: &str, name: &ContainerName, before: Option<&Run>) -> Result<Lock, StateError> {
+    const LOOK_EVERY: Duration = Duration::from_millis(5);
+    let since = Instant::now();
+    let mut killed = false;
+    loop {
+        let error = match Lock::take(folder, who) {
+            Ok(lock) => return Ok(lock),
+            Err(error @ FileError::InUse { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(before) = before else { return Err(error.into()) };
+        if (Process { pid: before.pid, began: before.began }).lives() {
+            return Err(StateError::NameTaken { name: name.clone(), pid: before.pid });
+        }
+        if since.elapsed() >= GUARDIAN_ENDS_WITHIN {
+            if killed {
+                return Err(error.into());
+            }
+            end(before);
+            killed = true;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Ends what is left of an earlier run; whether nothing of it lives any more, on this very machine and boot.
+fn ended(before: &Run) -> bool {
+    end(before) && before.machine == identity::machine().0
+}
+
+fn end(before: &Run) -> bool {
+    let left = processes::with_environment(&format!("{MARK}={}", mark(Incarnation(before.incarnation))));
+    if !left.is_empty() {
+        tracing::warn!(processes = left.len(), "ending what an earlier run of this container left behind");
+    }
+    let killed = processes::kill_trees(&left);
+    processes::wait_until_dead(&killed, DEAD_WITHIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn name() -> ContainerName {
+        ContainerName::new("a")
+    }
+
+    #[test]
+    fn a_run_succeeds_the_one_before_it_once_nothing_of_that_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = State::open(folder.path(), &name()).unwrap();
+        assert_eq!(first.succeeds, None);
+        let incarnation = first.incarnation;
+        let mut left = Command::new("sleep").arg("60").env(MARK, mark(incarnation)).spawn().unwrap();
+        drop(first);
+        // The zombie is this test's to reap; dead it is.
+        let second = State::open(folder.path(), &name()).unwrap();
+        assert_eq!(second.succeeds, Some(incarnation));
+        assert!(!left.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_second_container_of_one_name_is_refused_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = State::open(folder.path(), &name()).unwrap();
+        let error = State::open(folder.path(), &name()).unwrap_err().to_string();
+        assert!(error.contains(&format!("as process {}", std::process::id())), "{error}");
+    }
+}

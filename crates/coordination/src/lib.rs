@@ -1,0 +1,92 @@
+//! The engines: the stores that arbitrators share, behind one trait, and the sensors' datastore on them.
+//!
+//! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
+//! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
+//! engine is both, in files of one machine.
+
+mod codec;
+pub mod embedded;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use st2sa_core::engine::{Reply, Request, Token};
+use st2sa_core::time::Span;
+
+/// What a trait's method returns that waits for a store.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store that arbitrators share.
+pub trait Engine: Send + Sync + 'static {
+    /// Carries a request out. [`Reply::Unknown`] is said where it may have been carried out, may be later,
+    /// or never; whoever asks bounds the wait.
+    fn ask(&self, request: Request) -> Answer<'_, Reply>;
+
+    /// What it is, for people: `embedded in /var/lib/st2sa`.
+    fn describe(&self) -> String;
+
+    /// It may lose what it has confirmed (rule 9 of the design).
+    fn forgetful(&self) -> bool;
+
+    /// No other process can use it while this one does.
+    fn exclusive(&self) -> bool;
+}
+
+/// Where sensors keep their values.
+///
+/// Names are whole (`pack.Class:name`, or a bare shared one); who may write what is for the caller to check.
+pub trait Datastore: Send + Sync + 'static {
+    /// The value of a name; `None` where there is none, or where its time is over.
+    ///
+    /// # Errors
+    /// When the store cannot be read: never taken for "there is none".
+    fn get(&self, name: String) -> Answer<'_, Result<Option<String>, StoreError>>;
+
+    /// Names that begin with `prefix` and their values, in the order of the names, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn list(&self, prefix: String, limit: usize) -> Answer<'_, Result<Vec<(String, String)>, StoreError>>;
+
+    /// Applies all of the writes, or none, while the leadership `under` is in force.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLeader`] where it is not, and nothing was written; any other: it may have been.
+    fn apply(&self, under: Token, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>>;
+}
+
+/// One write to the datastore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueWrite {
+    /// Sets a value.
+    Set {
+        /// Its name.
+        name: String,
+        /// The value.
+        value: String,
+        /// How long it lasts; for ever, if not given.
+        ttl: Option<Span>,
+    },
+    /// Removes a value, if there is one.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Why the datastore did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The leadership in whose name it was asked is over; nothing was written.
+    #[error("this arbitrator does not lead any more")]
+    NotLeader,
+    /// The store failed.
+    #[error("{doing} failed")]
+    Failed {
+        /// What was being done, and where.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

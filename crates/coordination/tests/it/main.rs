@@ -1,0 +1,6 @@
+//! What every engine must do, and what the embedded one does besides.
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod embedded;

@@ -1,0 +1,221 @@
+//! The documents that arbitrators answer over HTTP, for people, programs and the command line.
+//!
+//! A reader ignores fields that it does not know. Enumerations are text, so that a newer arbitrator's word is shown
+//! as it is: [`word`] lists those of this release. An age is how long ago something was when the answer was made.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// [`Status`].
+pub const STATUS: &str = "/v1/status";
+
+/// A list of [`Sensor`], in the order of their references.
+pub const SENSORS: &str = "/v1/sensors";
+
+/// One [`Sensor`].
+pub const SENSOR: &str = "/v1/sensors/{ref}";
+
+/// [`LogLine`]s of one sensor, oldest first: [`NDJSON`], a blank line now and then to say that it still goes on.
+///
+/// Query: `lines` (how many of those that are kept), `follow=true` (those to come, too).
+pub const LOGS: &str = "/v1/sensors/{ref}/logs";
+
+/// A list of [`Container`], in the order of their names.
+pub const CONTAINERS: &str = "/v1/containers";
+
+/// A list of [`HistoryRecord`], oldest first.
+///
+/// Query: `sensor` (of this one alone), `limit` (the newest so many), `follow=true` (as [`NDJSON`], those to come, too;
+/// a blank line now and then to say that it still goes on).
+pub const HISTORY: &str = "/v1/history";
+
+/// The media type of what goes on: one JSON object a line.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// The words of the documents' text fields.
+pub mod word {
+    /// Of [`super::Sensor::kind`].
+    pub const POLLING: &str = "polling";
+    /// Of [`super::Sensor::kind`].
+    pub const PASSIVE: &str = "passive";
+    /// Of [`super::Sensor::status`] and [`super::Instance::status`].
+    pub const ACTIVE: &str = "ACTIVE";
+    /// Of [`super::Sensor::status`] and [`super::Instance::status`].
+    pub const STANDBY: &str = "STANDBY";
+    /// Of [`super::Sensor::status`] and [`super::Instance::status`].
+    pub const PAUSED: &str = "PAUSED";
+    /// Of [`super::Container::state`].
+    pub const UP: &str = "up";
+    /// Of [`super::Container::state`].
+    pub const DRAINING: &str = "draining";
+    /// Of [`super::Container::state`].
+    pub const LOST: &str = "lost";
+    /// Of [`super::Status::role`].
+    pub const LEADER: &str = "leader";
+    /// Of [`super::Status::role`]; an arbitrator's, not an instance's.
+    pub const STANDS_BY: &str = "standby";
+    /// Of [`super::LogLine::stream`].
+    pub const STDOUT: &str = "stdout";
+    /// Of [`super::LogLine::stream`].
+    pub const STDERR: &str = "stderr";
+    /// Of [`super::LogLine::stream`]: what the sensor logs by StackStorm's own logger.
+    pub const LOG: &str = "log";
+}
+
+/// A sensor, with all its instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sensor {
+    /// `pack.ClassName`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// `polling` or `passive`.
+    pub kind: String,
+    /// `ACTIVE`, `STANDBY` (no instance is ACTIVE, though one should be) or `PAUSED`.
+    pub status: String,
+    /// The container of the ACTIVE instance.
+    pub active: Option<String>,
+    /// The newest fence given, "term.n".
+    pub fence: Option<String>,
+    /// In the order of their containers' names.
+    pub instances: Vec<Instance>,
+}
+
+/// One container's copy of a sensor. Counts are since the container started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The container's name.
+    pub container: String,
+    /// `ACTIVE`, `STANDBY` or `PAUSED`.
+    pub status: String,
+    /// What it says that it is doing: `starting`, `ready`, `running`, `draining`, `frozen`, `backoff`, `failed`,
+    /// `stopped`.
+    pub state: String,
+    /// Its process id on the container's machine.
+    pub pid: Option<u32>,
+    /// Polls.
+    pub polls: u64,
+    /// Polls that raised, and processes that died.
+    pub errors: u64,
+    /// How long ago its last poll began, in milliseconds.
+    pub last_poll_ms_ago: Option<u64>,
+    /// How long its last poll took, in milliseconds.
+    pub last_poll_duration_ms: Option<u64>,
+    /// Triggers dispatched.
+    pub triggers: u64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// A sensor container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its process id; zero where it is not known.
+    pub pid: u32,
+    /// `up`, `draining` or `lost`.
+    pub state: String,
+    /// How many sensors are ACTIVE on it.
+    pub sensors_active: u64,
+    /// How long ago its last heartbeat came, in milliseconds.
+    pub last_heartbeat_ms_ago: Option<u64>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One change of one sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRecord {
+    /// When: RFC 3339, UTC, with milliseconds.
+    pub at: String,
+    /// The sensor's reference.
+    pub sensor: String,
+    /// The container on which it was ACTIVE before.
+    pub from: Option<String>,
+    /// The container on which it is ACTIVE from then on.
+    pub to: Option<String>,
+    /// The fence given, or the one that ended, "term.n".
+    pub fence: String,
+    /// Why.
+    pub cause: String,
+    /// Who wanted it.
+    pub who: String,
+}
+
+/// How the whole is, as one arbitrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The id of the arbitrator that answers.
+    pub arbitrator: String,
+    /// Its role: `leader` or `standby`.
+    pub role: String,
+    /// What it is busy with.
+    pub phase: String,
+    /// The highest term that it knows of.
+    pub term: u64,
+    /// The leader's id.
+    pub leader: Option<String>,
+    /// The release of the arbitrator that answers.
+    pub version: String,
+    /// For how long it has been running, in milliseconds.
+    pub uptime_ms: u64,
+    /// The sensors, counted.
+    pub sensors: SensorCounts,
+    /// The containers, counted.
+    pub containers: ContainerCounts,
+    /// What somebody should look at.
+    pub alarms: Vec<String>,
+}
+
+/// Sensors, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SensorCounts {
+    /// All.
+    pub total: u64,
+    /// Those with an ACTIVE instance.
+    pub active: u64,
+    /// Those that an operator paused.
+    pub paused: u64,
+    /// Those that should be ACTIVE somewhere and are not.
+    pub waiting: u64,
+    /// Those that fail wherever they are tried.
+    pub failing: u64,
+}
+
+/// Containers, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerCounts {
+    /// Those that are there.
+    pub up: u64,
+    /// Those that hand everything over.
+    pub draining: u64,
+    /// Those that are in the register and are not there.
+    pub lost: u64,
+}
+
+/// A line that a sensor wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When: RFC 3339, UTC, with milliseconds.
+    pub at: String,
+    /// The container whose instance wrote it.
+    pub container: String,
+    /// The sensor's reference.
+    pub sensor: String,
+    /// `stdout`, `stderr` or `log`.
+    pub stream: String,
+    /// The level, of a `log` line.
+    pub level: Option<String>,
+    /// The line.
+    pub text: String,
+}
+
+/// The body of every answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What failed.
+    pub error: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,64 @@
+//! What answers and notes are written on: how wide it is, whether it takes colour.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+
+/// Where there is no terminal to ask.
+const WIDTH: usize = 100;
+
+/// Stdout for the answer, stderr for the notes.
+pub(crate) struct Paper {
+    /// Columns of the answer.
+    pub(crate) width: usize,
+    /// Whether the answer may be coloured.
+    pub(crate) colour: bool,
+    /// Whether somebody watches the notes.
+    pub(crate) watched: bool,
+    answer: Box<dyn Write + Send>,
+    notes: Box<dyn Write + Send>,
+}
+
+impl Paper {
+    /// The process's own.
+    pub(crate) fn of_the_terminal() -> Self {
+        let stdout = io::stdout();
+        let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
+        Self {
+            width: if columns == 0 { WIDTH } else { columns },
+            colour: stdout.is_terminal() && !plain,
+            watched: io::stderr().is_terminal(),
+            answer: Box::new(stdout),
+            notes: Box::new(io::stderr()),
+        }
+    }
+
+    /// One of a fixed width, without colour.
+    #[cfg(test)]
+    pub(crate) fn of(width: usize, answer: Box<dyn Write + Send>, notes: Box<dyn Write + Send>) -> Self {
+        Self { width, colour: false, watched: false, answer, notes }
+    }
+
+    /// Writes a part of the answer, at once.
+    pub(crate) fn write(&mut self, text: &str) -> io::Result<()> {
+        self.answer.write_all(text.as_bytes())?;
+        self.answer.flush()
+    }
+
+    /// Writes a part of the answer as JSON, on lines of its own.
+    pub(crate) fn write_json(&mut self, document: &serde_json::Value) -> io::Result<()> {
+        self.write(&format!("{document:#}\n"))
+    }
+
+    /// Writes a part of the answer as JSON on one line.
+    pub(crate) fn write_json_line(&mut self, document: &serde_json::Value) -> io::Result<()> {
+        self.write(&format!("{document}\n"))
+    }
+
+    /// Says something beside the answer.
+    pub(crate) fn note(&mut self, text: &str) {
+        // Nobody can be told that nobody can be told.
+        let _ = writeln!(self.notes, "{text}");
+    }
+}

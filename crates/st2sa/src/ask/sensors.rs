@@ -1,0 +1,300 @@
+//! `st2sa sensors`: where each sensor is ACTIVE, or one of them with all its instances.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use st2sa_proto::rest::{self, Instance, Sensor, word};
+
+use super::client::Request;
+use super::failure::Stop;
+use super::paper::Paper;
+use super::table::{self, Column, Tone};
+use super::{Common, Output, reference, wait, words};
+
+/// Which sensors are there, and where are they ACTIVE?
+#[derive(Args)]
+pub(crate) struct SensorsQuestion {
+    /// The one to show in detail, pack.ClassName
+    #[arg(value_name = "REF", value_parser = reference)]
+    sensor: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl SensorsQuestion {
+    pub(crate) async fn ask(self, paper: &mut Paper) -> Result<(), Stop> {
+        match &self.sensor {
+            Some(sensor) => self.ask_for_one(sensor, paper).await,
+            None => self.ask_for_all(paper).await,
+        }
+    }
+
+    async fn ask_for_all(&self, paper: &mut Paper) -> Result<(), Stop> {
+        let client = self.common.client()?;
+        let request = Request { path: rest::SENSORS, ..Request::default() };
+        let sensors = wait::for_it(paper, "the arbitrator", client.document::<Vec<Sensor>>(&request)).await?;
+        match self.common.output {
+            Output::Json => paper.write_json(&sensors.raw)?,
+            Output::Table if sensors.known.is_empty() => {
+                paper.note("no sensors\nhint: a sensor shows once a container offers it: see 'st2sa containers'");
+            }
+            Output::Table => {
+                let text = rendered(&sensors.known, paper.width);
+                paper.write(&table::finished(&text, paper.colour))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_for_one(&self, sensor: &str, paper: &mut Paper) -> Result<(), Stop> {
+        let client = self.common.client()?;
+        let request = Request { path: rest::SENSOR, reference: Some(sensor.to_owned()), ..Request::default() };
+        let sensor = wait::for_it(paper, "the arbitrator", client.document::<Sensor>(&request)).await?;
+        match self.common.output {
+            Output::Json => paper.write_json(&sensor.raw)?,
+            Output::Table => {
+                let text = in_detail(&sensor.known, paper.width);
+                paper.write(&table::finished(&text, paper.colour))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn rendered(sensors: &[Sensor], width: usize) -> String {
+    let each = || sensors.iter();
+    let of_active = |column: fn(&Instance) -> String| {
+        each().map(move |sensor| active(sensor).map_or_else(|| "-".to_owned(), column))
+    };
+    let columns = vec![
+        Column::new("SENSOR").cells(each().map(|sensor| words::one_line(&sensor.reference))),
+        Column::new("KIND").rank(4).cells(each().map(|sensor| words::one_line(&sensor.kind))),
+        Column::new("STATUS").cells(each().map(|sensor| status_of_sensor(&sensor.status))),
+        Column::new("ACTIVE ON").cells(each().map(|sensor| or_dash(sensor.active.as_deref()))),
+        Column::new("STATE").cells(of_active(|instance| state(&instance.state))),
+        Column::new("LAST POLL").rank(1).cells(of_active(|instance| words::ago(instance.last_poll_ms_ago))),
+        Column::new("POLLS").rank(6).right().cells(of_active(|instance| instance.polls.to_string())),
+        Column::new("TRIGGERS").rank(5).right().cells(of_active(|instance| instance.triggers.to_string())),
+        Column::new("FENCE").rank(7).cells(each().map(|sensor| or_dash(sensor.fence.as_deref()))),
+        Column::new("STANDBYS").rank(3).right().cells(each().map(|sensor| standbys(sensor).to_string())),
+        Column::new("LAST ERROR").rank(2).cut_to(12).cells(each().map(last_error)),
+    ];
+    table::rendered(columns, width)
+}
+
+fn in_detail(sensor: &Sensor, width: usize) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:<9}{value}");
+    };
+    line("sensor", &words::one_line(&sensor.reference));
+    line("kind", &words::one_line(&sensor.kind));
+    let status = status_of_sensor(&sensor.status);
+    match &sensor.active {
+        Some(container) => line("status", &format!("{status} on {}", words::one_line(container))),
+        None => line("status", &status),
+    }
+    line("fence", &or_dash(sensor.fence.as_deref()));
+    if sensor.instances.is_empty() {
+        text.push_str("\nno container offers it\n");
+        return text;
+    }
+    let each = || sensor.instances.iter();
+    let columns = vec![
+        Column::new("CONTAINER").cells(each().map(|instance| words::one_line(&instance.container))),
+        Column::new("STATUS").cells(each().map(|instance| status_of_instance(&instance.status))),
+        Column::new("STATE").cells(each().map(|instance| state(&instance.state))),
+        Column::new("LAST POLL").cells(each().map(|instance| words::ago(instance.last_poll_ms_ago))),
+        Column::new("TOOK").rank(2).cells(each().map(|instance| words::took(instance.last_poll_duration_ms))),
+        Column::new("POLLS").rank(1).right().cells(each().map(|instance| instance.polls.to_string())),
+        Column::new("ERRORS").right().cells(each().map(|instance| instance.errors.to_string())),
+        Column::new("TRIGGERS").rank(1).right().cells(each().map(|instance| instance.triggers.to_string())),
+        Column::new("PID")
+            .rank(3)
+            .right()
+            .cells(each().map(|instance| instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()))),
+    ];
+    text.push('\n');
+    text.push_str(&table::rendered(columns, width));
+    for instance in each() {
+        if let Some(error) = instance.last_error.as_deref().filter(|error| !error.trim().is_empty()) {
+            let _ = writeln!(text, "\nlast error on {}:", words::one_line(&instance.container));
+            for line in words::plain(error.trim_end()).lines() {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+    }
+    text
+}
+
+fn active(sensor: &Sensor) -> Option<&Instance> {
+    sensor.instances.iter().find(|instance| Some(&instance.container) == sensor.active.as_ref())
+}
+
+/// Instances that could take over.
+fn standbys(sensor: &Sensor) -> usize {
+    sensor
+        .instances
+        .iter()
+        .filter(|instance| Some(&instance.container) != sensor.active.as_ref() && instance.status == word::STANDBY)
+        .count()
+}
+
+/// That of the ACTIVE instance, or, where there is none, of any.
+fn last_error(sensor: &Sensor) -> String {
+    let errors = match active(sensor) {
+        Some(instance) => instance.last_error.as_deref(),
+        None => sensor.instances.iter().find_map(|instance| instance.last_error.as_deref()),
+    };
+    errors.map(words::gist).unwrap_or_default()
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.map_or_else(|| "-".to_owned(), words::one_line)
+}
+
+/// A sensor that stands by runs nowhere, though it should.
+fn status_of_sensor(status: &str) -> String {
+    match status {
+        word::ACTIVE => table::toned(Tone::Good, status),
+        word::STANDBY | word::PAUSED => table::toned(Tone::Odd, status),
+        _ => words::one_line(status),
+    }
+}
+
+fn status_of_instance(status: &str) -> String {
+    if status == word::STANDBY { status.to_owned() } else { status_of_sensor(status) }
+}
+
+fn state(state: &str) -> String {
+    let tone = match state {
+        "frozen" | "failed" => Tone::Bad,
+        "backoff" | "draining" => Tone::Odd,
+        _ => return words::one_line(state),
+    };
+    table::toned(tone, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(container: &str, status: &str, state: &str) -> Instance {
+        Instance {
+            container: container.to_owned(),
+            status: status.to_owned(),
+            state: state.to_owned(),
+            pid: Some(4_211),
+            polls: 0,
+            errors: 0,
+            last_poll_ms_ago: None,
+            last_poll_duration_ms: None,
+            triggers: 0,
+            last_error: None,
+        }
+    }
+
+    fn sensors() -> Vec<Sensor> {
+        let running = Instance {
+            polls: 8_120,
+            errors: 2,
+            last_poll_ms_ago: Some(240),
+            last_poll_duration_ms: Some(31),
+            triggers: 40,
+            last_error: Some(
+                "Traceback (most recent call last):\n  File \"rss.py\", line 7\n\
+                 ConnectionError: the feed did not answer, and what it sent before that was no feed at all\n"
+                    .to_owned(),
+            ),
+            ..instance("node-1", "ACTIVE", "running")
+        };
+        vec![
+            Sensor {
+                reference: "rss.FeedSensor".to_owned(),
+                kind: "polling".to_owned(),
+                status: "ACTIVE".to_owned(),
+                active: Some("node-1".to_owned()),
+                fence: Some("5.12".to_owned()),
+                instances: vec![running, instance("node-2", "STANDBY", "ready")],
+            },
+            Sensor {
+                reference: "linux.FileWatchSensor".to_owned(),
+                kind: "passive".to_owned(),
+                status: "PAUSED".to_owned(),
+                active: None,
+                fence: None,
+                instances: vec![instance("node-2", "PAUSED", "stopped")],
+            },
+        ]
+    }
+
+    #[test]
+    fn sensors_fit_into_140_columns() {
+        let text = table::finished(&rendered(&sensors(), 140), false);
+        assert_eq!(
+            text,
+            "\
+SENSOR                 KIND     STATUS  ACTIVE ON  STATE    LAST POLL  POLLS  TRIGGERS  FENCE  STANDBYS  LAST ERROR
+rss.FeedSensor         polling  ACTIVE  node-1     running  0.2 s ago   8120        40  5.12          1  ConnectionError: the feed did not…
+linux.FileWatchSensor  passive  PAUSED  -          -        -              -         -  -             0
+",
+            "\n{text}"
+        );
+    }
+
+    #[test]
+    fn sensors_fit_into_80_columns() {
+        let text = table::finished(&rendered(&sensors(), 80), false);
+        assert_eq!(
+            text,
+            "\
+SENSOR                 STATUS  ACTIVE ON  STATE    LAST POLL  LAST ERROR
+rss.FeedSensor         ACTIVE  node-1     running  0.2 s ago  ConnectionError:…
+linux.FileWatchSensor  PAUSED  -          -        -
+",
+            "\n{text}"
+        );
+    }
+
+    #[test]
+    fn one_sensor_is_shown_with_its_whole_error() {
+        let text = table::finished(&in_detail(&sensors()[0], 80), false);
+        assert_eq!(
+            text,
+            "\
+sensor   rss.FeedSensor
+kind     polling
+status   ACTIVE on node-1
+fence    5.12
+
+CONTAINER  STATUS   STATE    LAST POLL  TOOK   POLLS  ERRORS  TRIGGERS   PID
+node-1     ACTIVE   running  0.2 s ago  31 ms   8120       2        40  4211
+node-2     STANDBY  ready    -          -          0       0         0  4211
+
+last error on node-1:
+  Traceback (most recent call last):
+    File \"rss.py\", line 7
+  ConnectionError: the feed did not answer, and what it sent before that was no feed at all
+",
+            "\n{text}"
+        );
+    }
+
+    #[test]
+    fn a_sensor_that_nobody_offers_says_so() {
+        let sensor = Sensor { instances: vec![], active: None, ..sensors().remove(0) };
+        let text = table::finished(&in_detail(&sensor, 80), false);
+        assert!(text.ends_with("fence    5.12\n\nno container offers it\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_cut_keeps_its_colour_within_the_line() {
+        for width in 20..140 {
+            for line in table::finished(&rendered(&sensors(), width), true).lines() {
+                let (starts, ends) = (line.matches("\u{1b}[3").count(), line.matches("\u{1b}[0m").count());
+                assert!(ends >= starts, "width {width}: {line:?}");
+            }
+        }
+    }
+}

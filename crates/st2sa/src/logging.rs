@@ -1,0 +1,50 @@
+//! The daemons' logs: text or JSON lines on the standard error.
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// How to log.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogOptions {
+    /// Text for people, or one JSON object a line
+    #[arg(long, value_enum, env = "ST2SA_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// What to log: a level (error, warn, info, debug), or directives such as `info,sensor=warn`
+    #[arg(long, env = "ST2SA_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl LogOptions {
+    /// As the environment says: for a process that another of ours has started.
+    pub(crate) fn inherited() -> Self {
+        let json = std::env::var("ST2SA_LOG_FORMAT").is_ok_and(|format| format == "json");
+        let log_format = if json { LogFormat::Json } else { LogFormat::Text };
+        Self { log_format, log: std::env::var("ST2SA_LOG").unwrap_or_else(|_| "info".to_owned()) }
+    }
+}
+
+/// Begins to log. A filter that is not understood counts as `info`, and is said to.
+pub(crate) fn start(options: &LogOptions) {
+    let (filter, problem) = match EnvFilter::try_new(&options.log) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // No escape codes in files: logs go to a service manager's journal or to a file.
+    let started = match options.log_format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = started {
+        eprintln!("warning: the log could not be started: {error}");
+    }
+    if let Some(problem) = problem {
+        tracing::warn!(filter = options.log, %problem, "the log's filter is not understood: `info` counts");
+    }
+}

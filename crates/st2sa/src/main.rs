@@ -1,0 +1,68 @@
+//! The one binary: the arbitrator, the container, both at once on one machine, and what operators ask.
+
+mod arbitrator;
+mod ask;
+mod container;
+mod logging;
+mod settings;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// StackStorm's sensors, highly available
+///
+/// Every sensor node runs a container; one arbitrator makes exactly one copy of each sensor ACTIVE, the others stand
+/// by, and when the active one fails another goes on. `st2sa up` shows it all on one machine.
+#[derive(Parser)]
+#[command(name = "st2sa", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one arbitrator and some containers on this machine, and watch them
+    Up(up::UpOptions),
+    /// Run an arbitrator: it decides where each sensor is ACTIVE
+    Arbitrator(arbitrator::ArbitratorOptions),
+    /// Run a sensor container: it runs what the arbitrator tells it to
+    Container(container::ContainerOptions),
+    #[command(flatten)]
+    Ask(ask::Question),
+    /// The container's companion; containers start it themselves
+    #[command(hide = true)]
+    Guardian {
+        /// Where the lease is
+        #[arg(long)]
+        lease: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(options) => up::run(options),
+        Command::Arbitrator(options) => arbitrator::run(options),
+        Command::Container(options) => container::run(options),
+        Command::Guardian { lease } => {
+            logging::start(&logging::LogOptions::inherited());
+            return st2sa_container::guardian::run(&lease);
+        }
+        Command::Ask(question) => answer(question),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        if error.is::<settings::BadSetting>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    })
+}
+
+fn answer(question: ask::Question) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(ask::run(question));
+    // Nothing that still waits for the network is waited for.
+    runtime.shutdown_background();
+    answer
+}

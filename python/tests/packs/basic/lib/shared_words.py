@@ -1,0 +1,3 @@
+"""A module of the pack's common library."""
+
+WORD = "shared"

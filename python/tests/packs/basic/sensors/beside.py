@@ -1,0 +1,3 @@
+"""A module that lies beside the sensor."""
+
+WORD = "beside"

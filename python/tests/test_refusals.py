@@ -1,0 +1,144 @@
+"""What is wrong with a pack is said with its place in the pack and a cure."""
+
+import os
+import sys
+
+from tests.container import ContainerTestCase
+
+HOOKS = "\n".join(
+    f"    def {name}(self{arguments}): pass"
+    for name, arguments in (
+        ("setup", ""),
+        ("cleanup", ""),
+        ("add_trigger", ", trigger"),
+        ("update_trigger", ", trigger"),
+        ("remove_trigger", ", trigger"),
+    )
+)
+HEAD = "from st2reactor.sensor.base import PollingSensor, Sensor\n"
+
+
+class Refusals(ContainerTestCase):
+    def failed(self, source, class_name="Good", **description):
+        files = description.pop("files", {})
+        folder = self.write_pack(source, **files)
+        sensor = self.load(class_name, "sensor.py", folder, **description)
+        failed = sensor.event("failed")
+        self.assertEqual(failed["phase"], "load")
+        self.assertEqual(sensor.exit(), 1)
+        self.assertTrue(failed["file"].startswith(folder), failed)
+        failed["file"] = os.path.relpath(failed["file"], folder)
+        return failed
+
+    def check(self, failed, error, place, hint):
+        self.assertIn(error, failed["error"])
+        self.assertEqual((failed["file"], failed["line"]), place)
+        self.assertIn(hint, failed["hint"])
+
+    def test_a_class_that_is_not_there(self):
+        failed = self.failed(f"{HEAD}class EventsSensor(Sensor):\n{HOOKS}\n", "EventSensor")
+        self.check(failed, "its classes are EventsSensor", ("sensors/sensor.py", 2), "set class_name to EventsSensor")
+        failed = self.failed("X = 1\n", "X")
+        self.check(failed, '"X" in', ("sensors/sensor.py", None), "must name a class")
+        failed = self.failed(HEAD)
+        self.check(failed, "it has no classes", ("sensors/sensor.py", None), 'add a class "Good" to it')
+
+    def test_methods_that_are_not_there(self):
+        failed = self.failed(f"{HEAD}\nclass Good(PollingSensor):\n    def setup(self): pass\n")
+        self.check(
+            failed,
+            'class "Good" does not implement cleanup, add_trigger, update_trigger, remove_trigger, poll',
+            ("sensors/sensor.py", 3),
+            "add each",
+        )
+
+    def test_a_file_that_is_not_there(self):
+        folder = self.write_pack("")
+        sensor = self.load("Good", "other.py", folder)
+        failed = sensor.event("failed")
+        self.assertIn("does not exist", failed["error"])
+        self.assertIn("entry_point", failed["hint"])
+
+    def test_a_constructor_that_refuses_or_demands_the_interval(self):
+        refuses = f"{HEAD}class Good(PollingSensor):\n{HOOKS}\n    def poll(self): pass\n"
+        refuses += "    def __init__(self, sensor_service, config=None): pass\n"
+        failed = self.failed(refuses, poll_interval=5)
+        self.check(failed, "'poll_interval'", ("sensors/sensor.py", 9), "add poll_interval=5 to the constructor")
+        demands = refuses.replace("config=None", "config, poll_interval")
+        failed = self.failed(demands)
+        self.check(failed, "'poll_interval'", ("sensors/sensor.py", 9), "set one in the sensor's metadata")
+
+    def test_a_constructor_that_raises(self):
+        raises = f"{HEAD}class Good(Sensor):\n{HOOKS}\n    def run(self): pass\n"
+        raises += "    def __init__(self, sensor_service, config=None):\n        self.url = config['url']\n"
+        failed = self.failed(raises)
+        self.check(failed, "KeyError: 'url'", ("sensors/sensor.py", 10), "configs/basic.yaml")
+        self.assertIsNone(self.failed(raises, config={"uri": 1})["hint"])
+
+    def test_python_2_code(self):
+        for line in (
+            "print 'hello'",
+            "raise ValueError, 'x'",
+            "try:\n  pass\nexcept ValueError, e:\n  pass",
+            "x = 0777",
+        ):
+            with self.subTest(line=line):
+                failed = self.failed(f"# a comment\n{line}\n")
+                self.assertTrue(failed["error"].startswith("SyntaxError: "), failed)
+                self.assertEqual(failed["file"], "sensors/sensor.py")
+                self.assertEqual(failed["line"], 4 if line.startswith("try") else 2)
+                self.assertIn("Python 2 code", failed["hint"])
+        self.check(self.failed("import urllib2\n"), "'urllib2'", ("sensors/sensor.py", 1), "urllib.request")
+
+    def test_other_broken_syntax(self):
+        failed = self.failed("import helper\n", files={"sensors/helper.py": "\n\nx = (\n"})
+        self.assertEqual(failed["file"], "sensors/helper.py")
+        self.assertIn("not valid in Python", failed["hint"])
+
+    def test_a_missing_module_names_importer_and_cure(self):
+        failed = self.failed("import os\nimport yaml_is_not_here\n")
+        self.check(
+            failed,
+            "ModuleNotFoundError: No module named 'yaml_is_not_here'",
+            ("sensors/sensor.py", 2),
+            f"{sys.executable} -m pip install yaml_is_not_here",
+        )
+        self.assertNotIn("st2sa_host", failed["traceback"])
+        failed = self.failed("import helper\n", files={"sensors/helper.py": "\nimport MySQLdb.nothing\n"})
+        self.check(failed, "MySQLdb", ("sensors/helper.py", 2), "pip install mysqlclient")
+
+    def test_a_missing_module_that_the_pack_has_elsewhere(self):
+        failed = self.failed("import patched_search\n", files={"actions/lib/patched_search.py": ""})
+        self.check(
+            failed, "patched_search", ("sensors/sensor.py", 1), "the pack has it as actions/lib/patched_search.py"
+        )
+
+    def test_a_part_of_stackstorm_that_is_not_provided(self):
+        failed = self.failed("from st2common.persistence import trigger\n")
+        self.check(failed, "st2common.persistence", ("sensors/sensor.py", 1), "runtime: st2")
+        failed = self.failed("from st2reactor.sensor.base import sensor\n")
+        self.check(failed, "cannot import name 'sensor'", ("sensors/sensor.py", 1), "runtime: st2")
+
+    def test_a_name_that_a_library_has_not(self):
+        self.check(
+            self.failed("from json import nothing\n"), "ImportError", ("sensors/sensor.py", 1), "another version"
+        )
+
+    def test_a_module_that_exits_at_import(self):
+        failed = self.failed("import sys\nsys.exit(0)\n")
+        self.check(failed, "SystemExit: 0", ("sensors/sensor.py", 2), "must not call exit()")
+
+    def test_an_error_that_cannot_be_shown(self):
+        source = "class Bad(Exception):\n    def __str__(self): raise ValueError\nraise Bad()\n"
+        self.assertEqual(self.failed(source)["error"], "Bad: (its message cannot be shown)")
+
+    def test_text_that_utf_8_cannot_hold(self):
+        failed = self.failed("raise ValueError('\\udc80')\n")
+        self.assertEqual(failed["error"], "ValueError: ?")
+
+    def test_a_place_is_found_behind_a_wrapped_error(self):
+        source = "import json\ntry:\n    json.loads('{')\nexcept ValueError as error:\n"
+        source += "    raise RuntimeError('wrapped') from error\n"
+        failed = self.failed(source)
+        self.assertEqual((failed["error"], failed["line"]), ("RuntimeError: wrapped", 5))
+        self.assertIn("JSONDecodeError", failed["traceback"])
