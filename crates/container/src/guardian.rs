@@ -22,7 +22,9 @@ use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
 use st2sa_machine::processes::{self, Process};
 
+use crate::herd::Herd;
 use crate::lease::Lease;
+use crate::state::MARK;
 
 /// The longest message on the line between container and guardian: a program, its arguments, its environment.
 pub(crate) const MESSAGE_BYTES_AT_MOST: usize = 128 * 1024;
@@ -111,9 +113,12 @@ pub fn run(lease: &Path) -> ExitCode {
         tracing::error!(%error, "the guardian cannot become a subreaper");
         return ExitCode::FAILURE;
     }
+    let herd = Herd::make(&std::env::var(MARK).unwrap_or_default());
+    tracing::info!(by = herd.describe(), "the guardian keeps its sensor processes");
     Hands {
         core: Guardian::default(),
         lease,
+        herd,
         hosts: BTreeMap::new(),
         waiting: Vec::new(),
         dying: Vec::new(),
@@ -134,6 +139,7 @@ fn ignore_terminal() {
 struct Hands {
     core: Guardian,
     lease: Lease,
+    herd: Herd,
     hosts: BTreeMap<u64, Child>,
     /// Programs to start once nothing is frozen.
     waiting: Vec<Order>,
@@ -153,7 +159,7 @@ impl Hands {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the guardian cannot hear its container: it ends what it guards");
-                    kill_everything();
+                    self.kill_everything();
                     return;
                 }
             }
@@ -206,15 +212,12 @@ impl Hands {
             match decision {
                 Decision::Freeze => {
                     self.stopped = true;
-                    if !processes::stop_below(own_pid()) {
-                        // What cannot be stopped must not run on.
-                        kill_everything();
-                    }
+                    self.herd.freeze(own_pid(), None);
                     self.act(line, Event::Stopped);
                 }
                 Decision::Report { late_by } => tell(line, &Told::Froze { late_by: late_by.0 }),
                 Decision::Thaw => {
-                    processes::continue_below(own_pid());
+                    self.herd.thaw(own_pid());
                     self.stopped = false;
                     for order in std::mem::take(&mut self.waiting) {
                         self.start(line, order);
@@ -222,7 +225,7 @@ impl Hands {
                     // The look right after: the lease may have ended in between.
                     self.act(line, Event::Wake);
                 }
-                Decision::Kill => kill_everything(),
+                Decision::Kill => self.kill_everything(),
             }
         }
     }
@@ -234,7 +237,7 @@ impl Hands {
         let output = io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
         command.args(arguments).envs(environment).stdin(Stdio::null()).stdout(output).process_group(0);
         processes::die_with_parent(&mut command);
-        let told = match command.spawn() {
+        let told = match self.herd.start_in(&mut command).and_then(|()| command.spawn()) {
             Ok(child) => {
                 let pid = i32::try_from(child.id()).unwrap_or_default();
                 self.hosts.insert(host, child);
@@ -246,10 +249,18 @@ impl Hands {
     }
 
     fn kill(&mut self, process: u64, pid: i32) {
-        let mut roots: Vec<Process> = Process::of(pid).into_iter().collect();
+        // Nothing but what it guards, whatever number it is given.
+        let mut roots: Vec<Process> =
+            processes::below(own_pid()).into_iter().filter(|below| below.pid == pid).collect();
         roots.extend(self.adopted());
         let all = processes::kill_trees(&roots);
         self.dying.push(Dying { process, all, since: clock::now() });
+    }
+
+    /// Kills everything that it guards.
+    fn kill_everything(&self) {
+        self.herd.kill(&processes::children(own_pid()));
+        self.herd.remove();
     }
 
     /// Children that it did not start: each has lost its sensor process.
@@ -296,13 +307,6 @@ fn tell(line: BorrowedFd<'_>, told: &Told) {
     if let Err(error) = rustix::net::send(line, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
         tracing::warn!(%error, ?told, "the container could not be told");
     }
-}
-
-/// Kills everything below the guardian.
-fn kill_everything() {
-    const LONGEST: Duration = Duration::from_secs(1);
-    let killed = processes::kill_trees(&processes::children(own_pid()));
-    processes::wait_until_dead(&killed, LONGEST);
 }
 
 fn own_pid() -> i32 {

@@ -3,7 +3,7 @@
 use st2sa_core::engine::Body;
 use st2sa_core::names::{EntryId, SensorRef, StreamId};
 use st2sa_proto::FromArbitrator;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::guardian::Told;
 use crate::wire::{Event, Operation};
@@ -36,6 +36,8 @@ pub(crate) enum Input {
         whose: Whose,
         /// What.
         event: Event,
+        /// Given back when it has been heard.
+        place: OwnedSemaphorePermit,
     },
     /// A control connection has ended.
     Disconnected {

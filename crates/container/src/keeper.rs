@@ -8,24 +8,25 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use st2sa_core::time::{Span, Time};
-use st2sa_machine::{clock, processes};
+use st2sa_machine::clock;
+use st2sa_machine::processes::{self, Process};
 
 use crate::guardian::{MESSAGE_BYTES_AT_MOST, Order};
+use crate::herd::Herd;
 use crate::input::Input;
 use crate::lease::Lease;
 use crate::state::MARK;
 
 /// How often the guardian is looked at.
 const LOOK_EVERY: Span = Span::from_millis(200);
-/// So many looks in a row without a sign of life, and it is given up: by default well before a lease that is
-/// renewed at every heartbeat could end without anybody watching it.
-const LOOKS_MISSED_AT_MOST: u32 = 4;
-/// What is left of a guardian's processes is dead within this.
-const DEAD_WITHIN: Duration = Duration::from_secs(1);
+/// So many looks in a row without a sign of life, and it is given up: as long as a lease lasts by default. A
+/// machine that starves it for longer starves sensors, too.
+const LOOKS_MISSED_AT_MOST: u32 = 10;
+/// One that is seen stopped is given up after so many: it would freeze nobody.
+const LOOKS_STOPPED_AT_MOST: u32 = 2;
 
 /// Starts guardians, one after another.
 #[derive(Debug)]
@@ -85,12 +86,10 @@ impl Keeper {
         self.order(&Order::Look);
     }
 
-    /// Stops every process below the guardian, not the guardian, by the container's own hand.
+    /// Stops every process but the guardian, by the container's own hand; also those of a guardian that has
+    /// just died, which are below the container then.
     pub(crate) fn freeze(&self) {
-        if !processes::stop_below(self.pid()) {
-            // What cannot be stopped must not run on.
-            processes::kill_trees(&processes::children(self.pid()));
-        }
+        Herd::find(&self.mark).freeze(own_pid(), Some(self.pid()));
     }
 
     /// When to look at it next.
@@ -109,7 +108,8 @@ impl Keeper {
         self.missed = if seen == self.seen { self.missed + 1 } else { 0 };
         self.seen = seen;
         self.look();
-        self.missed < LOOKS_MISSED_AT_MOST
+        let stopped = self.missed > 0 && Process::of(self.pid()).is_none_or(Process::is_stopped);
+        self.missed < if stopped { LOOKS_STOPPED_AT_MOST } else { LOOKS_MISSED_AT_MOST }
     }
 
     /// Ends the guardian and whatever is left below it, and starts another.
@@ -125,8 +125,8 @@ impl Keeper {
     /// Ends the guardian and everything below it.
     pub(crate) fn end(&mut self) {
         // Nothing of it may be missed: all that it guarded is below it, or below this process once it is dead.
-        let killed = processes::kill_trees(&processes::children(own_pid()));
-        if !processes::wait_until_dead(&killed, DEAD_WITHIN) {
+        let herd = Herd::find(&self.mark);
+        if !herd.kill(&processes::children(own_pid())) {
             tracing::warn!("a process that was killed does not end: it hangs in the kernel");
         }
         if let Err(error) = self.child.wait() {
@@ -134,6 +134,7 @@ impl Keeper {
         }
         // What the guardian had adopted is reaped here, now that it is gone.
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        herd.remove();
     }
 
     fn order(&self, order: &Order) {

@@ -19,6 +19,7 @@ mod datastore;
 mod effects;
 mod gate;
 pub mod guardian;
+mod herd;
 mod http;
 mod input;
 mod keeper;

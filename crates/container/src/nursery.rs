@@ -36,6 +36,10 @@ const STOPPED_WITHIN: Span = Span::from_secs(1);
 const RETRY_FIRST: Span = Span::from_secs(10);
 const RETRY_LONGEST: Span = Span::from_secs(300);
 
+/// A host that ends again within this has been killed by one of its sensors, for all one knows: then their
+/// processes' ends count as failures, and move them.
+const HOST_FORGIVEN_AFTER: Span = Span::from_secs(60);
+
 /// Where hosts find what they need.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
@@ -58,6 +62,8 @@ pub(crate) struct Nursery {
     hosts: BTreeMap<u64, Host>,
     children: BTreeMap<u64, Child>,
     sensors: BTreeMap<SensorRef, Known>,
+    /// When a host of each Python last ended.
+    hosts_ended: BTreeMap<PathBuf, Time>,
     /// Numbers of hosts and sensor processes.
     numbers: u64,
     /// For the session, since it last asked.
@@ -103,6 +109,7 @@ impl Nursery {
             hosts: BTreeMap::new(),
             children: BTreeMap::new(),
             sensors,
+            hosts_ended: BTreeMap::new(),
             numbers: 0,
             events: Vec::new(),
             offers_changed: false,
@@ -518,6 +525,7 @@ impl Nursery {
         let Some(child) = self.children.remove(&number) else { return };
         self.tokens.take_back(&child.token);
         match child.process {
+            Some(process) if child.is_lost => self.events.push(Event::Lost(process)),
             Some(process) => self.events.push(Event::Gone(process)),
             // A spare that died, and not because it cannot be loaded.
             None => {
@@ -536,8 +544,12 @@ impl Nursery {
         let Some(host) = self.hosts.remove(&number) else { return };
         self.tokens.take_back(&host.token);
         let mut lost = BTreeSet::new();
-        for child in self.children.values().filter(|child| child.host == number) {
+        // The first time it is nobody's fault; when it comes again and again, some sensor may be what kills it.
+        let blameless = self.hosts_ended.get(&host.python).is_none_or(|at| now >= *at + HOST_FORGIVEN_AFTER);
+        self.hosts_ended.insert(host.python.clone(), now);
+        for child in self.children.values_mut().filter(|child| child.host == number) {
             lost.insert(child.number);
+            child.is_lost = blameless;
         }
         let python = host.python.display();
         tracing::error!(%python, how, sensors = lost.len(), "a host has ended, and every sensor process of it");

@@ -12,6 +12,7 @@ const FILES: &[(&str, &str)] = &[
     ("channel.py", include_str!("../../../python/st2sa_host/channel.py")),
     ("faults.py", include_str!("../../../python/st2sa_host/faults.py")),
     ("loader.py", include_str!("../../../python/st2sa_host/loader.py")),
+    ("orphans.py", include_str!("../../../python/st2sa_host/orphans.py")),
     ("payload.py", include_str!("../../../python/st2sa_host/payload.py")),
     ("provided.py", include_str!("../../../python/st2sa_host/provided.py")),
     ("sensor.py", include_str!("../../../python/st2sa_host/sensor.py")),

@@ -162,8 +162,9 @@ impl Shell {
             Input::Connected { connection, whose, pid, sender } => {
                 self.nursery.connected(now, connection, whose, pid, sender);
             }
-            Input::Said { connection, whose, event } => {
+            Input::Said { connection, whose, event, place } => {
                 self.nursery.said(now, connection, whose, event, &self.keeper);
+                drop(place);
             }
             Input::Disconnected { connection, whose } => {
                 self.nursery.disconnected(connection, whose, &self.keeper);

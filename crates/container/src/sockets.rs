@@ -23,8 +23,8 @@ use crate::wire::{self, Channel, Do, Event, Greeting, LINE_BYTES_AT_MOST, Line, 
 /// A greeting is short and comes at once.
 const GREETING_BYTES_AT_MOST: usize = 1024;
 const GREETING_WITHIN: Duration = Duration::from_secs(10);
-/// Calls of one connection that may be under way: then nothing more is read from it.
-const CALLS_AT_MOST: usize = 64;
+/// Calls and events of one connection that may be under way: then nothing more is read from it.
+const UNDER_WAY_AT_MOST: usize = 64;
 
 /// Who may connect: the tokens given out.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +104,8 @@ impl Sockets {
     }
 
     async fn connected(self, stream: UnixStream) {
+        // The kernel's word, not the process's own: this number may come to be killed.
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or_default();
         let (read, write) = stream.into_split();
         let mut reader = BufReader::new(read);
         let greeting = tokio::time::timeout(GREETING_WITHIN, read_line(&mut reader, GREETING_BYTES_AT_MOST)).await;
@@ -116,11 +118,11 @@ impl Sockets {
             return;
         };
         let Some(holder) = self.tokens.holder(&hello.token) else {
-            tracing::warn!(pid = hello.pid, "a process connected with a token that is not (or no longer) valid");
+            tracing::warn!(pid, "a process connected with a token that is not (or no longer) valid");
             return;
         };
         match hello.channel {
-            Channel::Control => self.control(reader, write, &holder, hello.pid).await,
+            Channel::Control => self.control(reader, write, &holder, pid).await,
             Channel::Stdout => self.output(reader, &holder, Stream::Stdout).await,
             Channel::Stderr => self.output(reader, &holder, Stream::Stderr).await,
         }
@@ -149,7 +151,7 @@ impl Sockets {
         let (sender, operations) = mpsc::unbounded_channel();
         let writer = tokio::spawn(send(write, operations, whose, self.gate.clone(), self.inputs.clone()));
         self.tell(Input::Connected { connection, whose, pid, sender: sender.clone() });
-        let under_way = Arc::new(Semaphore::new(CALLS_AT_MOST));
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY_AT_MOST));
         let mut callers = tokio::task::JoinSet::new();
         loop {
             let line = match read_line(&mut reader, LINE_BYTES_AT_MOST).await {
@@ -180,7 +182,11 @@ impl Sockets {
                     }
                 }
                 Ok(Line::Event(Event::Unknown)) => {}
-                Ok(Line::Event(event)) => self.tell(Input::Said { connection, whose, event }),
+                Ok(Line::Event(event)) => {
+                    // A process that floods the loop is read no faster than the loop listens.
+                    let Ok(place) = Arc::clone(&under_way).acquire_owned().await else { break };
+                    self.tell(Input::Said { connection, whose, event, place });
+                }
                 Err(error) => {
                     let line = wire::cut(String::from_utf8_lossy(&line).into_owned());
                     tracing::warn!(sensor = ?holder.sensor, %error, line, "a process said something that is not understood");

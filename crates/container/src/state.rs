@@ -12,13 +12,13 @@ use st2sa_machine::files::{self, FileError, Lock};
 use st2sa_machine::identity;
 use st2sa_machine::processes::{self, Process};
 
+use crate::herd::Herd;
+
 /// What every process of a container finds in its environment: the run of the container that it belongs to.
 pub(crate) const MARK: &str = "ST2SA_INCARNATION";
 
 /// The guardian of a container that has died needs milliseconds to end what it guards, and itself.
 const GUARDIAN_ENDS_WITHIN: Duration = Duration::from_secs(2);
-/// What was killed is dead within this.
-const DEAD_WITHIN: Duration = Duration::from_secs(2);
 /// The run's file is a line.
 const RUN_BYTES_AT_MOST: u64 = 4_096;
 
@@ -125,8 +125,10 @@ fn end(before: &Run) -> bool {
     if !left.is_empty() {
         tracing::warn!(processes = left.len(), "ending what an earlier run of this container left behind");
     }
-    let killed = processes::kill_trees(&left);
-    processes::wait_until_dead(&killed, DEAD_WITHIN)
+    let herd = Herd::find(&mark(Incarnation(before.incarnation)));
+    let dead = herd.kill(&left);
+    herd.remove();
+    dead
 }
 
 #[cfg(test)]

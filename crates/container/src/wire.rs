@@ -19,8 +19,6 @@ pub(crate) struct Greeting {
 pub(crate) struct Hello {
     pub(crate) token: String,
     pub(crate) channel: Channel,
-    #[serde(default)]
-    pub(crate) pid: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

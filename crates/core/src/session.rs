@@ -144,6 +144,7 @@ impl Session {
             Event::PollReturned { process, outcome } => self.on_poll_returned(now, process, outcome),
             Event::Emitted { process, id, effect } => self.on_emitted(process, id, effect),
             Event::Gone(process) => self.on_gone(now, process),
+            Event::Lost(process) => self.on_lost(now, process),
             Event::Published { sensor, id } => self.on_published(&sensor, id),
             Event::Frozen => self.on_frozen(now.since(self.lease_end), None),
             Event::Froze { late_by } => self.on_frozen(Span(u64::MAX), Some(late_by)),
@@ -492,6 +493,12 @@ impl Session {
     fn on_gone(&mut self, now: Time, process: ProcessId) {
         if let Some((_, instance)) = self.of_process(process) {
             instance.gone(now);
+        }
+    }
+
+    fn on_lost(&mut self, now: Time, process: ProcessId) {
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.lost(now);
         }
     }
 

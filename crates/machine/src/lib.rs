@@ -3,6 +3,7 @@
 //!
 //! Core decides without any of this; the shells of arbitrator and container share it.
 
+pub mod cgroup;
 pub mod clock;
 pub mod files;
 pub mod identity;

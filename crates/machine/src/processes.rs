@@ -4,7 +4,7 @@
 //! child. A pass over a tree may miss what is forked behind it, so passes are repeated until one finds
 //! nothing new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -42,9 +42,11 @@ impl Process {
         stat(self.pid).is_some_and(|stat| stat.began == self.began && !matches!(stat.state, b'Z' | b'X'))
     }
 
-    /// Whether it is stopped by a signal (or cannot act any more).
+    /// Whether it is stopped by a signal, or cannot act any more. What hangs in the kernel is taken for
+    /// stopped: once signalled, it stops on its way out of there.
     pub fn is_stopped(self) -> bool {
-        stat(self.pid).is_none_or(|stat| stat.began != self.began || matches!(stat.state, b'T' | b't' | b'Z' | b'X'))
+        let stopped = |state| matches!(state, b'T' | b't' | b'Z' | b'X' | b'D');
+        stat(self.pid).is_none_or(|stat| stat.began != self.began || stopped(stat.state))
     }
 
     fn signal(self, signal: Signal) {
@@ -85,16 +87,24 @@ pub fn children(root: i32) -> Vec<Process> {
     pids().filter(is_child).filter_map(Process::of).collect()
 }
 
-/// Stops everything below `root`; returns whether all of it is stopped.
-pub fn stop_below(root: i32) -> bool {
+/// Stops everything below `root`, except the process `but`; returns whether all of it is stopped.
+pub fn stop_below(root: i32, but: Option<i32>) -> bool {
+    let mut signalled = BTreeSet::new();
     for _ in 0..PASSES_AT_MOST {
-        let running: Vec<Process> = below(root).into_iter().filter(|process| !process.is_stopped()).collect();
-        if running.is_empty() {
+        let mut done = true;
+        for process in below(root).into_iter().filter(|process| Some(process.pid) != but) {
+            if signalled.insert(process) {
+                process.signal(Signal::STOP);
+                done = false;
+            } else if !process.is_stopped() {
+                // On its way into the stop, or forked on meanwhile: look again.
+                done = false;
+            }
+        }
+        if done {
             return true;
         }
-        for process in running {
-            process.signal(Signal::STOP);
-        }
+        std::thread::yield_now();
     }
     false
 }
@@ -224,7 +234,7 @@ mod tests {
     fn a_tree_is_stopped_continued_and_killed() {
         let mut shell = family();
         let members = whole(&shell);
-        assert!(stop_below(pid(&shell)));
+        assert!(stop_below(pid(&shell), None));
         assert!(members.iter().all(|member| member.is_stopped() && member.lives()));
         continue_below(pid(&shell));
         assert!(members.iter().all(|member| !member.is_stopped()));

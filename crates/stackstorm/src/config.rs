@@ -15,6 +15,8 @@ use crate::yaml::{self, Document};
 
 mod defaults;
 
+/// How many values of one configuration are pointed at.
+const MAXIMUM_HINTS: usize = 20;
 /// What begins a piece of Jinja.
 const JINJA_MARKERS: [&str; 2] = ["{{", "{%"];
 
@@ -105,7 +107,7 @@ pub fn read(file: Option<&Path>, schema_file: &Path, hints: &mut Vec<Hint>) -> R
         let patterns = defaults::fill(&mut values, schema).ok_or_else(too_large)?;
         hints.extend(patterns.into_iter().map(|pattern| {
             let text = format!("the pattern `{pattern}` cannot be used: its properties get no defaults");
-            Hint { file: schema_file.to_owned(), line: None, text }
+            Hint::new(schema_file, None, text)
         }));
     }
     let mut unrendered: Vec<String> = unrendered.into_iter().map(|path| path.join(".")).collect();
@@ -125,7 +127,7 @@ fn schema(file: &Path, hints: &mut Vec<Hint>) -> Option<Map<String, Value>> {
         Err(error) => (error.line(), error.problem()),
     };
     let text = format!("the configuration gets no defaults, StackStorm refuses this schema: {problem}");
-    hints.push(Hint { file: file.to_owned(), line, text });
+    hints.push(Hint::new(file, line, text));
     None
 }
 
@@ -156,13 +158,13 @@ fn find_jinja(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>
 }
 
 fn hint_at_jinja(file: &Path, document: &Document, unrendered: &[Vec<String>], hints: &mut Vec<Hint>) {
-    for path in unrendered {
+    for path in unrendered.iter().take(MAXIMUM_HINTS) {
         let steps: Vec<&str> = path.iter().map(String::as_str).collect();
         let text = format!(
             "`{}` holds Jinja, which only StackStorm can render: sensors get the text as it is written",
             path.join(".")
         );
-        hints.push(Hint { file: file.to_owned(), line: Some(document.line_of(&steps)), text });
+        hints.push(Hint::new(file, Some(document.line_of(&steps)), text));
     }
 }
 
@@ -173,6 +175,6 @@ fn hint_at_refusal(file: &Path, document: &Document, schema: Option<&Map<String,
     let values = if document.value.is_null() { &Value::Object(Map::new()) } else { &document.value };
     if let Err(problem) = Validator::new(Some(&wrapped)).validate(values) {
         let text = format!("StackStorm would not register this configuration: {problem}");
-        hints.push(Hint { file: file.to_owned(), line: None, text });
+        hints.push(Hint::new(file, None, text));
     }
 }

@@ -1,4 +1,4 @@
-//! What the packs folders hold: sensors ready to offer, the trigger types they declare, and what is wrong with the rest.
+//! What the packs folders hold: sensors ready to offer, the trigger types they declare, what is wrong with the rest.
 //!
 //! Whatever is odd about one sensor's metadata disables that sensor, says why and what to do ([`Disabled`]), and leaves
 //! all others alone. What works here but would not in StackStorm, or the other way about, is a [`Hint`].
@@ -29,6 +29,8 @@ mod trigger_type;
 pub const MINIMUM_POLL_INTERVAL_SECONDS: f64 = 0.1;
 /// The longest: a longer one is a mistake in its unit.
 pub const MAXIMUM_POLL_INTERVAL_SECONDS: f64 = 366.0 * 24.0 * 3600.0;
+/// How long one message may be: names in it come from packs.
+const MAXIMUM_MESSAGE_CHARACTERS: usize = 600;
 /// The shortest interval that StackStorm registers.
 pub const STACKSTORM_MINIMUM_POLL_INTERVAL_SECONDS: f64 = 4.0;
 
@@ -202,7 +204,7 @@ struct Problem {
 
 impl Problem {
     fn new(line: Option<usize>, reason: impl Into<String>, cure: &'static str) -> Self {
-        Self { line, reason: reason.into(), cure }
+        Self { line, reason: clamped(reason.into()), cure }
     }
 
     fn disables(self, pack: &str, file: &Path, reference: Option<SensorRef>) -> Disabled {
@@ -213,7 +215,7 @@ impl Problem {
 
 impl Hint {
     pub(crate) fn new(file: &Path, line: Option<usize>, text: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line, text: text.into() }
+        Self { file: file.to_owned(), line, text: clamped(text.into()) }
     }
 }
 
@@ -232,6 +234,15 @@ impl fmt::Display for Hint {
         write_place(f, &self.file, self.line)?;
         f.write_str(&self.text)
     }
+}
+
+/// A message cut to its bound.
+pub(crate) fn clamped(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAXIMUM_MESSAGE_CHARACTERS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn write_place(f: &mut fmt::Formatter<'_>, file: &Path, line: Option<usize>) -> fmt::Result {

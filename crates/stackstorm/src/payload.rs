@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::packs::clamped;
+
 mod defaults;
 mod dialect;
 mod loops;
@@ -59,7 +61,7 @@ impl Validator {
     pub fn validate(&self, payload: &Value) -> Result<(), String> {
         let (schema, validator) = match &self.check {
             Check::Anything => return Ok(()),
-            Check::Nothing(problem) => return Err(format!("the schema takes no payload: {problem}")),
+            Check::Nothing(problem) => return Err(format!("its schema is no schema: {problem}")),
             Check::Draft4 { schema, validator } => (schema, validator),
         };
         let filled = defaults::fill(payload, schema);
@@ -72,7 +74,7 @@ impl Validator {
                 path => format!("{path}: {}", failure.masked()),
             })
             .collect();
-        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+        if failures.is_empty() { Ok(()) } else { Err(clamped(failures.join("; "))) }
     }
 }
 

@@ -8,8 +8,8 @@
 //! - infinity, "not a number" and integers beyond 64 bits stay the text that they are written as;
 //! - sets, ordered mappings, pairs and binary values are refused.
 //!
-//! `PyYAML` refuses some layouts that are read here (tabs between tokens, for one), and reads four that are refused here
-//! (`"x"# comment`, `{a: -}`, `{*a: 1}`, the line break U+0085). What both read means the same.
+//! `PyYAML` refuses some layouts that are read here (tabs between tokens, for one), and reads four that are refused
+//! here (`"x"# comment`, `{a: -}`, `{*a: 1}`, the line break U+0085). What both read means the same.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

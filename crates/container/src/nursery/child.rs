@@ -28,6 +28,8 @@ pub(super) struct Child {
     pub(super) connection: Option<(u64, mpsc::UnboundedSender<Operation>)>,
     /// What it was activated with: a second process of the same sensor is told, too.
     pub(super) activation: Option<Triggers>,
+    /// Its host has ended, and took it along.
+    pub(super) is_lost: bool,
 }
 
 /// What it is doing.
@@ -54,7 +56,18 @@ pub(super) enum Phase {
 impl Child {
     pub(super) fn new(number: u64, sensor: SensorRef, process: Option<ProcessId>, host: u64, token: String) -> Self {
         let phase = Phase::Unborn;
-        Self { number, sensor, process, host, token, pid: None, phase, connection: None, activation: None }
+        Self {
+            number,
+            sensor,
+            process,
+            host,
+            token,
+            pid: None,
+            phase,
+            connection: None,
+            activation: None,
+            is_lost: false,
+        }
     }
 
     /// Has it forked, if it is not yet and its host is there.

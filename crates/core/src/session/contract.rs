@@ -82,6 +82,8 @@ pub enum Event {
     },
     /// The process and its whole group are dead.
     Gone(ProcessId),
+    /// The same, for a reason that is not the sensor's own: no failure; it is started again in place.
+    Lost(ProcessId),
     /// The sink has confirmed an entry, or a direct effect.
     Published {
         /// Whose.

@@ -354,6 +354,14 @@ impl Instance {
         self.respawn_at = now + wait.min(RESPAWN_LONGEST);
     }
 
+    /// The process has ended, and the sensor is not to blame.
+    pub(super) fn lost(&mut self, now: Time) {
+        if let Some(process) = &mut self.process {
+            process.killed = true;
+        }
+        self.gone(now);
+    }
+
     /// Takes the next step of an active instance: sets it up, or lets it poll.
     pub(super) fn act(&mut self, now: Time, may_act: bool, outbox: &mut Vec<Command>) {
         let interval = self.interval();

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many entries of one folder are looked at.
+/// How many entries of one folder, and how many folders and files below one, are looked at.
 const MAXIMUM_ENTRIES: usize = 10_000;
 /// How deep folders may lie in each other.
 const MAXIMUM_DEPTH: usize = 16;
@@ -51,7 +51,7 @@ pub(super) fn python_files_below(folder: &Path) -> Vec<PathBuf> {
 
 fn collect(folder: &Path, depth: usize, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) {
     let Ok(real) = folder.canonicalize() else { return };
-    if depth > MAXIMUM_DEPTH || !seen.insert(real) {
+    if depth > MAXIMUM_DEPTH || seen.len() >= MAXIMUM_ENTRIES || !seen.insert(real) {
         return;
     }
     for entry in entries(folder).unwrap_or_default() {

@@ -10,6 +10,9 @@ use crate::yaml;
 /// The file that makes a folder a pack.
 pub(super) const FILE_NAME: &str = "pack.yaml";
 
+/// How long a pack's reference may be: it begins the reference of everything in it.
+const MAXIMUM_REFERENCE_BYTES: usize = 100;
+
 pub(super) struct Manifest {
     pub(super) reference: String,
     pub(super) version: String,
@@ -55,7 +58,9 @@ pub(super) fn read(file: &Path, folder_name: &str, hints: &mut Vec<Hint>) -> Res
 }
 
 fn is_reference(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    !text.is_empty()
+        && text.len() <= MAXIMUM_REFERENCE_BYTES
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 fn scalar_text(value: &Value) -> Option<String> {

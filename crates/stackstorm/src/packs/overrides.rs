@@ -1,4 +1,4 @@
-//! What an operator enables or disables against a pack's own word: `overrides/_global.yaml`, then `overrides/PACK.yaml`.
+//! What an operator enables or disables against a pack's word: `overrides/_global.yaml`, then `overrides/PACK.yaml`.
 
 use std::path::Path;
 

@@ -21,6 +21,9 @@ const MAXIMUM_NAME_BYTES: usize = 200;
 /// How much of a wrong value a message repeats.
 const MAXIMUM_QUOTED_CHARACTERS: usize = 40;
 
+/// How many unknown keys of one file are pointed at.
+const MAXIMUM_UNKNOWN_KEYS: usize = 5;
+
 const KNOWN_KEYS: [&str; 12] = [
     "artifact_uri",
     "class_name",
@@ -198,8 +201,9 @@ impl Metadata<'_> {
             return Ok(path);
         }
         let state = if path.exists() { "is not a file" } else { "is not there" };
-        let reason = format!("the entry point `{}` {state}", path.display());
-        Err(Problem::new(Some(self.line("entry_point")), reason, "put the file there, or correct `entry_point`"))
+        let reason = format!("the entry point {} {state}", quoted(&name.as_str().into()));
+        let cure = "put the file there (a path from `sensors/` on), or correct `entry_point`";
+        Err(Problem::new(Some(self.line("entry_point")), reason, cure))
     }
 
     fn poll_interval(&self, hints: &mut Vec<Hint>) -> Result<Option<f64>, Problem> {
@@ -253,7 +257,8 @@ impl Metadata<'_> {
     }
 
     fn hint_at_unknown_keys(&self, hints: &mut Vec<Hint>) {
-        for key in self.metadata.keys().filter(|key| !KNOWN_KEYS.contains(&key.as_str())) {
+        let unknown = self.metadata.keys().filter(|key| !KNOWN_KEYS.contains(&key.as_str()));
+        for key in unknown.take(MAXIMUM_UNKNOWN_KEYS) {
             let text =
                 format!("{} is not a key of a sensor's metadata: nothing reads it", quoted(&key.as_str().into()));
             hints.push(Hint::new(self.file, Some(self.line(key)), text));

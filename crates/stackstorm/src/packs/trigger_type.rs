@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use super::{Hint, TriggerType};
 use crate::payload::Validator;
 
+/// How long a trigger type's name may be: it is in every event.
+const MAXIMUM_NAME_BYTES: usize = 200;
+
 /// What is wrong with a declaration, and the key that it is wrong with.
 pub(super) type Problem = (Option<&'static str>, String);
 
@@ -23,7 +26,10 @@ pub(super) fn read(
         return Err((None, "a trigger type is a mapping with a `name`".to_owned()));
     };
     let name = match declaration.get("name") {
-        Some(Value::String(name)) if !name.is_empty() => name.clone(),
+        Some(Value::String(name)) if !name.is_empty() && name.len() <= MAXIMUM_NAME_BYTES => name.clone(),
+        Some(Value::String(_)) => {
+            return Err((Some("name"), "the `name` of a trigger type is empty or too long".to_owned()));
+        }
         Some(_) => return Err((Some("name"), "the `name` of a trigger type is not a text".to_owned())),
         None => return Err((None, "a trigger type has no `name`".to_owned())),
     };

@@ -121,7 +121,10 @@ fn odd_metadata_disables_its_sensor_with_a_message() {
         assert_eq!(disabled(metadata), expected, "{metadata:?}");
     }
     assert_eq!(disabled("class_name: [\n"), ":1: unclosed bracket '['; correct the file");
-    assert!(disabled("class_name: Sensor\nentry_point: gone.py\n").contains("sensors/gone.py` is not there; put"));
+    assert!(
+        disabled("class_name: Sensor\nentry_point: gone.py\n")
+            .starts_with(":2: `demo.Sensor`: the entry point `gone.py` is not there; put")
+    );
     assert!(disabled("class_name: Sensor\nentry_point: .\n").contains("is not a file; put"));
 }
 

@@ -1,5 +1,7 @@
 //! YAML, as `PyYAML`'s `safe_load` reads it: every vector here was checked against it.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use st2sa_stackstorm::yaml::{self, MAXIMUM_DEPTH, parse};
 
@@ -185,11 +187,11 @@ fn documents_that_grow_without_end_are_refused() {
     let mut chain = "c0: &c0 x\n".to_owned();
     for level in 1..60 {
         let below = level - 1;
-        laughs += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{below}"); 8].join(", "));
-        merges += &format!("m{level}: &m{level}\n  <<: [*m{below}, *m{below}, *m{below}]\n");
+        writeln!(laughs, "a{level}: &a{level} [{}]", vec![format!("*a{below}"); 8].join(", ")).unwrap();
+        writeln!(merges, "m{level}: &m{level}\n  <<: [*m{below}, *m{below}, *m{below}]").unwrap();
     }
     for level in 1..=MAXIMUM_DEPTH * 2 {
-        chain += &format!("c{level}: &c{level} [*c{}]\n", level - 1);
+        writeln!(chain, "c{level}: &c{level} [*c{}]", level - 1).unwrap();
     }
     assert!(refused(&laughs).contains("more than is read"));
     assert!(refused(&merges).contains("more than is read"));

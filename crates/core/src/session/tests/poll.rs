@@ -129,6 +129,13 @@ fn a_process_that_dies_gives_the_word_at_once() {
 }
 
 #[test]
+fn a_process_that_is_lost_is_started_again_in_place() {
+    let mut rig = Rig::polling(Effects::Direct);
+    assert_eq!(rig.take(Event::Lost(PROCESS)), [spawn(FRESH)]);
+    assert_eq!(rig.take(Event::Ready(FRESH)), [Command::Activate { process: FRESH, values: None }]);
+}
+
+#[test]
 fn a_standby_that_dies_gives_no_word_and_is_started_again_after_a_second() {
     let mut rig = Rig::leased(Effects::Direct);
     assert_eq!(rig.take(Event::Gone(PROCESS)), []);
