@@ -9,10 +9,13 @@
 //!   `--broken` among them the build is one whose guards can be taken out, in a target directory of its own. The
 //!   exit code is the simulation's.
 //!
+//! * `bench` builds the product in release and measures it on real processes (`bench/`). Nothing passes or fails by a time.
+//!
 //! Every program is started in the workspace root, whatever the caller's directory. Rust, git and a C compiler have to
 //! be there; cargo-deny and ruff are installed into `target/tools` on first use. A missing Debian package is installed
 //! through `apt-get` when run as root, and named otherwise.
 
+mod bench;
 mod deny;
 mod fix;
 mod flags;
@@ -53,6 +56,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Build the product in release and measure it
+    ///
+    /// All of ARGS goes to the measurements: `cargo xtask bench --help` shows what there is.
+    #[command(disable_help_flag = true, after_help = "Example:\n  cargo xtask bench failover --kills 30")]
+    Bench {
+        /// What to measure
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Check everything, change nothing: the gate that CI runs
     ///
     /// Runs every step even if an earlier one failed and closes with a table of them. Exits with 1 if any step
@@ -81,6 +93,7 @@ enum Task {
 
 fn run(task: Task) -> Result<ExitCode> {
     match task {
+        Task::Bench { args } => bench::pass_through(&args),
         Task::Verify => verify::run(),
         Task::Fix => fix::run(),
         Task::Sim { args } => sim::pass_through(&args),

@@ -33,6 +33,8 @@ const LOOKS_STOPPED_AT_MOST: u32 = 2;
 pub(crate) struct Keeper {
     /// Marks everything that this run of the container starts.
     mark: String,
+    /// Added to its command line.
+    arguments: Vec<String>,
     lease: Arc<Lease>,
     /// Handed to each guardian, so that nobody takes the container's name while one lives.
     lock: File,
@@ -47,12 +49,30 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Starts the first guardian.
-    pub(crate) fn start(mark: &str, lease: Arc<Lease>, lock: File, inputs: Sender<Input>) -> io::Result<Self> {
+    pub(crate) fn start(
+        mark: &str,
+        arguments: &[String],
+        lease: Arc<Lease>,
+        lock: File,
+        inputs: Sender<Input>,
+    ) -> io::Result<Self> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let mark = mark.to_owned();
-        let (line, child) = spawn(&mark, &lease, &lock, 1, &inputs)?;
+        let (mark, arguments) = (mark.to_owned(), arguments.to_vec());
+        let (line, child) = spawn(&mark, &arguments, &lease, &lock, 1, &inputs)?;
         let next_look = clock::now() + LOOK_EVERY;
-        Ok(Self { mark, lease, lock, inputs, generation: 1, line, child, next_look, seen: Time::default(), missed: 0 })
+        Ok(Self {
+            mark,
+            arguments,
+            lease,
+            lock,
+            inputs,
+            generation: 1,
+            line,
+            child,
+            next_look,
+            seen: Time::default(),
+            missed: 0,
+        })
     }
 
     /// Whether what was heard comes from the guardian of now.
@@ -116,7 +136,8 @@ impl Keeper {
     pub(crate) fn replace(&mut self) -> io::Result<()> {
         self.end();
         self.generation += 1;
-        (self.line, self.child) = spawn(&self.mark, &self.lease, &self.lock, self.generation, &self.inputs)?;
+        (self.line, self.child) =
+            spawn(&self.mark, &self.arguments, &self.lease, &self.lock, self.generation, &self.inputs)?;
         self.missed = 0;
         self.next_look = clock::now() + LOOK_EVERY;
         Ok(())
@@ -152,6 +173,7 @@ impl Keeper {
 
 fn spawn(
     mark: &str,
+    arguments: &[String],
     lease: &Lease,
     lock: &File,
     generation: u64,
@@ -164,6 +186,7 @@ fn spawn(
         .arg0("st2sa")
         .env(MARK, mark)
         .args(["guardian", "--lease", &lease.path()])
+        .args(arguments)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::from(lock.try_clone()?))
         .spawn()?;

@@ -83,6 +83,8 @@ pub struct Options {
     pub freeze_limit: Span,
     /// How long it hands over before it stops by itself.
     pub drain_timeout: Span,
+    /// Added to the guardian's command line: how it logs.
+    pub guardian_arguments: Vec<String>,
 }
 
 /// Why a container could not start.
@@ -130,7 +132,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     let (inputs, received) = channel();
     let lock = state.lock.file().try_clone().map_err(failed("share the lock"))?;
     let mark = state::mark(state.incarnation);
-    let keeper = keeper::Keeper::start(&mark, Arc::clone(&lease), lock, inputs.clone());
+    let keeper = keeper::Keeper::start(&mark, &options.guardian_arguments, Arc::clone(&lease), lock, inputs.clone());
     let keeper = keeper.map_err(failed("start the guardian"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

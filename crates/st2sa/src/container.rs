@@ -123,6 +123,7 @@ pub(crate) fn run(options: ContainerOptions) -> anyhow::Result<ExitCode> {
         freeze_limit: time(options.freeze_limit, "freeze_limit", 30)?,
         drain_timeout: time(options.drain_timeout, "drain_timeout", 60)?,
         name: ContainerName::new(name),
+        guardian_arguments: options.log.arguments(),
     });
     match ending {
         Ok(ending) => Ok(ending.into()),

@@ -21,11 +21,13 @@ enum LogFormat {
 }
 
 impl LogOptions {
-    /// As the environment says: for a process that another of ours has started.
-    pub(crate) fn inherited() -> Self {
-        let json = std::env::var("ST2SA_LOG_FORMAT").is_ok_and(|format| format == "json");
-        let log_format = if json { LogFormat::Json } else { LogFormat::Text };
-        Self { log_format, log: std::env::var("ST2SA_LOG").unwrap_or_else(|_| "info".to_owned()) }
+    /// The same options as a command line has them, for a process of ours that is started.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let format = match self.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        vec![format!("--log-format={format}"), format!("--log={}", self.log)]
     }
 }
 

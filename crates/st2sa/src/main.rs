@@ -39,6 +39,8 @@ enum Command {
         /// Where the lease is
         #[arg(long)]
         lease: PathBuf,
+        #[command(flatten)]
+        log: logging::LogOptions,
     },
 }
 
@@ -47,8 +49,8 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(options),
         Command::Arbitrator(options) => arbitrator::run(options),
         Command::Container(options) => container::run(options),
-        Command::Guardian { lease } => {
-            logging::start(&logging::LogOptions::inherited());
+        Command::Guardian { lease, log } => {
+            logging::start(&log);
             return st2sa_container::guardian::run(&lease);
         }
         Command::Ask(question) => answer(question),

@@ -159,6 +159,8 @@ impl Up {
                 format!("--state-dir={}", folder.join(&name).display()),
                 format!("--configs={}", folder.join("configs").display()),
                 format!("--dispatch={}", options.dispatch),
+                // Where every container stops at once, there is nobody to hand over to.
+                "--drain-timeout=2s".to_owned(),
             ];
             arguments.extend(packs.iter().map(|folder| format!("--packs={}", folder.display())));
             plans.insert(name.clone(), Plan::ours(arguments, folder.join(format!("{name}.log"))));

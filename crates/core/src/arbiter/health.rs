@@ -30,6 +30,9 @@ impl Arbiter {
         let braked = self.braked(now, sensor.pack());
         let Some(leadership) = self.leader() else { return };
         let state = leadership.sensor(sensor);
+        if std::mem::take(&mut state.recovered) {
+            state.failed.clear();
+        }
         if state.failed.values().all(|at| now >= *at + memory) && now >= state.not_before + memory {
             state.tries = 0;
         }
@@ -73,6 +76,7 @@ impl Arbiter {
                 let state = leadership.sensor(sensor);
                 if state.holder.is_held_by(name) {
                     state.failed.remove(name);
+                    state.recovered = true;
                     state.tries = 0;
                     state.not_before = Time::default();
                 }

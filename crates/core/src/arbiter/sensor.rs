@@ -21,6 +21,8 @@ pub(super) struct Sensor {
     pub(super) polled_at: Option<Time>,
     /// Where it failed, and when.
     pub(super) failed: BTreeMap<ContainerName, Time>,
+    /// It has been well since it last failed: should it fail again, the marks of before say nothing.
+    pub(super) recovered: bool,
     /// Failed tries in one place since it last was well, and the earliest next one.
     pub(super) tries: u32,
     pub(super) not_before: Time,
@@ -114,6 +116,7 @@ impl Sensor {
             moved_at: None,
             polled_at: None,
             failed: BTreeMap::new(),
+            recovered: false,
             tries: 0,
             not_before: Time::default(),
             wanted: None,

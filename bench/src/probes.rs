@@ -1,0 +1,103 @@
+//! The scene: an arbitrator, two containers, and probes that show when they are set up and when they poll.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use st2sa_testbed::{Poll, Program, Source, Testbed};
+
+/// How often the probes poll.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
+/// Whatever is waited for comes within this, or the measurement is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Everything that runs.
+pub(crate) struct Scene {
+    pub(crate) testbed: Testbed,
+    pub(crate) source: Source,
+    pub(crate) arbitrator: Program,
+    pub(crate) containers: [Program; 2],
+    pub(crate) probes: Vec<String>,
+}
+
+impl Scene {
+    /// Starts everything; returns once every probe polls and has a standby.
+    pub(crate) fn start(binary: &Path, probes: u32) -> Self {
+        let testbed = Testbed::new(binary);
+        let source = Source::start();
+        write_pack(testbed.folder(), &source.url(), probes).unwrap_or_else(|error| {
+            eprintln!("error: the probes cannot be written: {error}");
+            std::process::exit(1);
+        });
+        let arbitrator = testbed.arbitrator(&["--log=warn"]);
+        let containers = ["a", "b"].map(|name| testbed.container_in(name, name, &["--log=warn"]));
+        let probes = (1..=probes).map(|number| format!("probe.Probe{number:02}")).collect();
+        let scene = Self { testbed, source, arbitrator, containers, probes };
+        scene.wait_until_whole();
+        scene
+    }
+
+    /// Waits until every probe is ACTIVE, polls, and has a standby that is ready.
+    pub(crate) fn wait_until_whole(&self) {
+        self.testbed.eventually(PATIENCE, "every probe runs and has a standby", || {
+            self.testbed.placement(&self.probes)?;
+            let sensors = self.testbed.sensors()?;
+            let ready = sensors.iter().all(|sensor| {
+                sensor.instances.len() == 2 && sensor.instances.iter().any(|instance| instance.state == "ready")
+            });
+            ready.then_some(())
+        });
+        let since = Instant::now();
+        for probe in &self.probes {
+            self.next(probe, since);
+        }
+    }
+
+    /// Waits for so many good polls of a probe: a failure is forgotten after ten.
+    pub(crate) fn wait_for_polls(&self, probe: &str, polls: usize) {
+        let since = Instant::now();
+        self.testbed.eventually(PATIENCE, "a probe polls on", || {
+            let begun = self.source.polls().iter().filter(|poll| poll.sensor == probe && poll.begun >= since).count();
+            (begun > polls).then_some(())
+        });
+    }
+
+    /// The first poll of a probe after a moment.
+    pub(crate) fn next(&self, probe: &str, since: Instant) -> Poll {
+        self.testbed.eventually(PATIENCE, "a probe polls", || self.source.first_since(probe, since))
+    }
+
+    /// When a probe was first set up, or polled, after a moment.
+    pub(crate) fn next_sign(&self, probe: &str, since: Instant) -> Instant {
+        let setup = probe.replacen("probe.", "setup.", 1);
+        self.testbed.eventually(PATIENCE, "a probe is set up or polls", || {
+            let signs = [self.source.first_since(&setup, since), self.source.first_since(probe, since)];
+            signs.into_iter().flatten().map(|poll| poll.begun).min()
+        })
+    }
+
+    /// Which of the containers runs the probe.
+    pub(crate) fn holder(&self, probe: &str) -> usize {
+        let name = self
+            .testbed
+            .eventually(PATIENCE, "a probe is ACTIVE", || self.testbed.placement(&self.probes)?.remove(probe));
+        usize::from(name == self.containers[1].name())
+    }
+}
+
+fn write_pack(folder: &Path, url: &str, probes: u32) -> std::io::Result<()> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sensors = folder.join("packs/probe/sensors");
+    std::fs::create_dir_all(&sensors)?;
+    std::fs::copy(kept.join("packs/probe/pack.yaml"), folder.join("packs/probe/pack.yaml"))?;
+    std::fs::copy(kept.join("packs/probe/sensors/probe.py"), sensors.join("probe.py"))?;
+    std::fs::copy(kept.join("../crates/testbed/packs/at_source.py"), sensors.join("at_source.py"))?;
+    for number in 1..=probes {
+        let metadata = format!(
+            "---\nclass_name: Probe{number:02}\nentry_point: probe.py\ndescription: A probe.\npoll_interval: {}\n",
+            INTERVAL.as_secs_f64()
+        );
+        std::fs::write(sensors.join(format!("probe_{number:02}.yaml")), metadata)?;
+    }
+    std::fs::create_dir_all(folder.join("configs"))?;
+    std::fs::write(folder.join("configs/probe.yaml"), format!("---\nsource: {url}\n"))
+}

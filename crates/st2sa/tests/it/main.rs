@@ -1,0 +1,13 @@
+//! Survival, with real processes: what is killed, stopped or asked to stop, and what goes on; what is refused; what
+//! is answered.
+
+mod asked;
+mod cursor;
+mod documents;
+mod killed;
+mod leftovers;
+mod names;
+mod scene;
+mod settings;
+mod stopped;
+mod up;

@@ -1,0 +1,32 @@
+//! Real processes for tests and benchmarks: arbitrators and containers of the one binary, packs whose sensors poll
+//! a source in the test's own process, and that source, which notices when two processes act at once.
+//!
+//! Whatever goes wrong here ends the test: it panics, and says what was waited for and what the logs say last. A
+//! [`Testbed`] that is dropped ends every process that it started, and fails the test if anything of them is left.
+
+mod ask;
+mod failure;
+mod packs;
+mod polls;
+mod program;
+mod slots;
+mod source;
+mod testbed;
+mod triggers;
+
+use std::time::Duration;
+
+pub use packs::Pack;
+pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};
+pub use program::Program;
+pub use rustix::process::Signal;
+pub use source::Source;
+pub use st2sa_machine::processes::Process;
+pub use testbed::{Placement, Testbed};
+pub use triggers::Trigger;
+
+/// How long a container may act after the last heartbeat that was answered, by default.
+pub const SESSION_TTL: Duration = Duration::from_secs(2);
+
+/// From a container's death until its sensors go on elsewhere, at the most, by default.
+pub const FAILOVER: Duration = Duration::from_secs(3);
