@@ -10,6 +10,7 @@ ST2SA_ROLE=host it forks one process a sensor (`__main__`); with ST2SA_ROLE=sens
     service    the `sensor_service` that the object gets
     payload    any Python value as JSON that StackStorm stores
     provided   st2reactor and the parts of st2common that sensors import
+    orphans    what a sensor started and left behind
     channel    the connection to the container
     waiting    waiting that lets greenlets run
 

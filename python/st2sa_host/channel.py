@@ -37,6 +37,9 @@ _ENCODER = JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False
 class CallError(RuntimeError):
     """The container refused a call."""
 
+    op = None
+    """What was called. No argument, so that processes can hand the error to each other."""
+
 
 class Channel:
     """A sensor process's control connection."""
@@ -79,7 +82,7 @@ class Channel:
         line = encoded({"call": number, "op": op, **arguments})
         if len(line) > LINE_BYTES_AT_MOST:
             raise ValueError(f"{op} of {len(line)} bytes: at most {LINE_BYTES_AT_MOST} bytes are allowed")
-        waiting_call = _Call()
+        waiting_call = _Call(op)
         self._calls[number] = waiting_call
         try:
             self._put(line)
@@ -238,7 +241,8 @@ def _log_event(level, logger, message):
 class _Call:
     """A call whose answer is still to come."""
 
-    def __init__(self):
+    def __init__(self, op):
+        self._op = op
         self._answered = Waker()
         self._answer = None
 
@@ -251,13 +255,18 @@ class _Call:
             self._answered.wait()
         error = self._answer.get("error")
         if error:
-            raise _exception(error)
+            raise _exception(self._op, error)
         return self._answer.get("result")
 
 
-def _exception(error):
-    kinds = {"ValueError": ValueError, "TypeError": TypeError}
-    return kinds.get(error.get("type"), CallError)(str(error.get("message", "the container refused it")))
+def _exception(op, error):
+    message = str(error.get("message", "the container refused it"))
+    kind = {"ValueError": ValueError, "TypeError": TypeError}.get(error.get("type"))
+    if kind:
+        return kind(message)
+    refusal = CallError(message)
+    refusal.op = op
+    return refusal
 
 
 def _wake(lock):

@@ -5,6 +5,9 @@ import os
 import re
 import sys
 import traceback
+from importlib import util
+
+from st2sa_host.channel import CallError
 
 ERROR_CHARACTERS_AT_MOST = 4096
 TRACEBACK_CHARACTERS_AT_MOST = 64 * 1024
@@ -89,17 +92,23 @@ def _place(error, root, entry_point):
     """File and line in the pack where it went wrong: the innermost frame of the pack, of the first error with one."""
     if isinstance(error, Refused):
         return error.file or entry_point, error.line
-    seen = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, SyntaxError) and _is_in(error.filename, root):
-            return error.filename, error.lineno
-        frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    for each in _chain(error):
+        if isinstance(each, SyntaxError) and _is_in(each.filename, root):
+            return each.filename, each.lineno
+        frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(each.__traceback__)]
         for file, line in reversed(frames):
             if _is_in(file, root):
                 return file, line
-        error = error.__cause__ or error.__context__
     return entry_point, None
+
+
+def _chain(error):
+    """An error and those that it came from."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _is_in(file, root):
@@ -127,6 +136,11 @@ def _hint(phase, error, root, sensor):
         return _syntax(error)
     if isinstance(error, SystemExit):
         return "a sensor must not call exit(): let it raise an exception, or wait and try again"
+    if phase == "load" and any(isinstance(each, CallError) and each.op in _ACTS for each in _chain(error)):
+        return (
+            "a copy of the sensor on standby may read the datastore, but neither dispatch nor store: do it in setup(), "
+            "which runs when this copy becomes the active one, and not in __init__ or at import"
+        )
     if isinstance(error, FileNotFoundError) and error.filename == sensor.get("entry_point"):
         return "entry_point in the sensor's metadata must name a file relative to the metadata's folder"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
@@ -157,10 +171,46 @@ def _missing_module(error, root):
             "sensor, or into the pack's lib folder with enable_common_libs"
         )
     package = _DISTRIBUTIONS.get(top, top)
+    if name != top:
+        lacking = _lacking_part(name, top, package, root)
+        if lacking:
+            return lacking
     install = f'list "{package}" in its requirements.txt and run `{sys.executable} -m pip install {package}`'
     if sys.prefix == sys.base_prefix:
         return f"the pack has no virtualenv of its own; make one (`st2 pack install` does) or {install}"
     return f"install it in the pack's virtualenv: {install}"
+
+
+def _lacking_part(name, top, package, root):
+    """What to do where only a part of a package is missing; None where all of it is."""
+    try:
+        spec = util.find_spec(top)
+    except Exception:
+        spec = None
+    if spec is None:
+        return None
+    if spec.origin is None:
+        return f"several distributions share {top}: list the one that brings {name} in requirements.txt and install it"
+    if _is_in(spec.origin, root):
+        own = os.path.relpath(os.path.realpath(spec.origin), root)
+        return f"the pack's own {own} is what it finds as {top}: rename that if another {top} is meant, or correct it"
+    if _is_pythons_own(spec.origin):
+        return f"Python {sys.version_info[0]}.{sys.version_info[1]} has no {name}: the code is for another Python"
+    try:
+        from importlib import metadata  # not earlier: it imports half of Python, which a sensor may want to patch first
+
+        package += f" {metadata.version(package)}"
+    except Exception:
+        pass  # its distribution has a name that is not known here
+    return f"the installed {package} has no {name}: pin a version that has it in requirements.txt, or change the code"
+
+
+def _is_pythons_own(origin):
+    if origin in ("built-in", "frozen"):
+        return True
+    real = os.path.realpath(origin)
+    installed = {"site-packages", "dist-packages"}.intersection(real.split(os.sep))
+    return real.startswith(_STANDARD_LIBRARY) and not installed
 
 
 def _missing_name(error):
@@ -200,6 +250,10 @@ def _find_in_pack(name, root):
     return None
 
 
+_ACTS = ("dispatch", "set", "delete")
+"""Calls that are an active sensor's alone."""
+
+_STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _NEEDS_STACKSTORM = (
     "st2sa provides st2reactor.sensor.base and st2common.util.date, isotime and shell; a sensor that needs more of "
     "StackStorm runs with `runtime: st2` in the policy"

@@ -1,15 +1,24 @@
 """From a file of a pack to a sensor object, as StackStorm loads it: never subclassed, never wrapped."""
 
+import ast
 import difflib
 import inspect
 import os
+import select
 import sys
+import warnings
 from importlib import util
 
 from st2sa_host.faults import Refused, class_line
 
 REQUIRED_METHODS = ("setup", "run", "cleanup", "add_trigger", "update_trigger", "remove_trigger")
 """What StackStorm refuses a sensor without; the class need not derive from StackStorm's."""
+
+MODULES_READ_AT_MOST = 100
+"""Modules of a pack looked at for monkey patching: more than any sensor is made of."""
+
+MODULE_BYTES_AT_MOST = 1024 * 1024
+"""Larger modules are not looked at: data, or generated."""
 
 POLLING = "polling"
 PASSIVE = "passive"
@@ -18,6 +27,7 @@ PASSIVE = "passive"
 def load(sensor, service):
     """Makes the object of a sensor (its description from the container); gives it and its kind."""
     _extend_path(sensor)
+    _patch_first(sensor)
     module = _imported(sensor["entry_point"])
     sensor_class = _class(module, sensor["class_name"], sensor["entry_point"])
     polling_class = _polling_class()
@@ -37,6 +47,80 @@ def _extend_path(sensor):
     folder = os.path.dirname(os.path.realpath(sensor["entry_point"]))
     if folder not in (path.rstrip(os.sep) for path in sys.path):
         sys.path.append(folder)
+
+
+def _patch_first(sensor):
+    """Patches before anything else is imported, if the sensor's module, or one of the pack's that it imports, patches.
+
+    StackStorm patches each sensor process first, and what sensors import ahead of their own patching counts on that:
+    patched later, TLS recurses without end and servers block all greenlets. A sensor that never asks for it keeps
+    native threads, which its triggers and its end reach at any time.
+    """
+    folders = [os.path.dirname(os.path.realpath(sensor["entry_point"])), sensor.get("library_path")]
+    if not _patches(sensor["entry_point"], [folder for folder in folders if folder]):
+        return
+    try:
+        import eventlet
+    except Exception:
+        return  # the module fails at the same, with its own line
+    poll = select.poll
+    eventlet.monkey_patch(os=True, select=True, socket=True, thread=True, time=True)
+    # StackStorm puts the blocking one back, too: some libraries have nothing else.
+    select.poll = poll
+
+
+def _patches(entry_point, folders):
+    files, seen = [entry_point], set()
+    while files and len(seen) < MODULES_READ_AT_MOST:
+        file = files.pop(0)
+        if file in seen:
+            continue
+        seen.add(file)
+        for node in ast.walk(_parsed(file)):
+            if _name(node) == "monkey_patch":
+                return True
+            files += _modules(node, file, folders)
+    return False
+
+
+def _parsed(file):
+    try:
+        with open(file, "rb") as source, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the import gives them again
+            text = source.read(MODULE_BYTES_AT_MOST + 1)
+            return ast.parse(text if len(text) <= MODULE_BYTES_AT_MOST else b"")
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])  # the import says what is wrong with it
+
+
+def _name(node):
+    """What a node of a program refers to, without what that is in."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.name if isinstance(node, ast.alias) else None
+
+
+def _modules(node, file, folders):
+    """Files in those folders that an import statement runs."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        names = [".".join(filter(None, (node.module, alias.name))) for alias in node.names]
+        for _ in range(node.level):
+            folders = [os.path.dirname(file)]
+            file = folders[0]
+    else:
+        return []
+    found = []
+    for folder in folders:
+        for name in names:
+            path = folder
+            for step in name.split("."):
+                path = os.path.join(path, step)
+                found += [each for each in (path + ".py", os.path.join(path, "__init__.py")) if os.path.isfile(each)]
+    return found
 
 
 def _imported(file):

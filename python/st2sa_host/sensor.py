@@ -8,7 +8,7 @@ import sys
 import threading
 from os import _exit
 
-from st2sa_host import provided, waiting
+from st2sa_host import orphans, provided, waiting
 from st2sa_host.channel import EXIT_DISCONNECTED, Channel, connect
 from st2sa_host.faults import explained, headline, trace
 from st2sa_host.loader import POLLING, load
@@ -35,6 +35,7 @@ def main():
         _connect_outputs()
         # Before anything of the pack: what it does to this interpreter must not reach these threads.
         channel.open()
+        orphans.start()
     except OSError as error:
         sys.stderr.write(f"st2sa_host: cannot reach the container at {os.environ.get('ST2SA_SOCKET')}: {error}\n")
         sys.stderr.flush()
@@ -53,6 +54,7 @@ class _Life:
         self._phase = "load"
         self._sensor = None
         self._kind = None
+        self._stopping = False
         self._interval_warned = False
 
     def live(self):
@@ -92,12 +94,28 @@ class _Life:
             return
         self._channel.say({"event": "activated", "poll_interval": None})
         self._beside_run(triggers)
-        self._sensor.run()
-        self._channel.say({"event": "run_returned"})
-        # What the sensor started may go on; orders have gone to the other thread for good.
+        self._run()
+
+    def _run(self):
+        """The main thread of a passive sensor, for good: orders have gone to the other one."""
+        self._unless_stopping(self._sensor.run)
+        if self._stopping:
+            _log.info("run() has ended; cleanup() goes on")
+        else:
+            self._channel.say({"event": "run_returned"})
+        # What the sensor started may go on, and its cleanup() has to.
         forever = waiting.Waker()
         while True:
-            forever.wait()
+            self._unless_stopping(forever.wait)
+
+    def _unless_stopping(self, work):
+        """Does that. What it raises (in the wait: exit() of a greenlet) is a death, but no reason to stop stopping."""
+        try:
+            work()
+        except BaseException as error:
+            if not self._stopping:
+                raise
+            _log.warning("raised while the sensor stops: %s\n%s", headline(error), trace(error))
 
     def _beside_run(self, triggers):
         """From here on somebody else takes the orders, since `run` keeps the main thread."""
@@ -135,6 +153,7 @@ class _Life:
             _log.warning("%s failed, the sensor goes on: %s\n%s", method, headline(error), trace(error))
 
     def _stop(self):
+        self._stopping = True
         if self._phase != "load":
             try:
                 self._sensor.cleanup()

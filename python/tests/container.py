@@ -147,12 +147,15 @@ class Participant:
         self.calls = []
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self.ended = 0
+        self.on_standby = True
         self.may_act = threading.Event()
         self.may_act.set()
         self.is_read = threading.Event()
         self.is_read.set()
 
     def say(self, message, control=0):
+        if message.get("op") == "activate":
+            self.on_standby = False
         self.controls[control].sendall(json.dumps(message).encode() + b"\n")
 
     def event(self, name, **fields):
@@ -256,8 +259,9 @@ class Participant:
         self.may_act.wait(WAIT_SECONDS)
         try:
             answer = {"reply": call["call"], "result": self._result(call)}
-        except KeyError as error:
-            answer = {"reply": call["call"], "error": {"type": "ValueError", "message": f"refused: {error}"}}
+        except (KeyError, RuntimeError) as error:
+            kind = "ValueError" if isinstance(error, KeyError) else "RuntimeError"
+            answer = {"reply": call["call"], "error": {"type": kind, "message": f"refused: {error}"}}
         with self.container.changed:
             try:
                 connection.sendall(json.dumps(answer).encode() + b"\n")
@@ -267,6 +271,8 @@ class Participant:
     def _result(self, call):
         values = self.container.values
         prefix = f"{self.description['ref']}:" if call.get("local") else ""
+        if self.on_standby and call["op"] not in ("get", "list"):
+            raise RuntimeError("it is on standby")
         if call["op"] == "dispatch":
             return {"refused": values["no such value"]} if call["trigger"] == "basic.refused" else None
         if call["op"] == "get":

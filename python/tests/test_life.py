@@ -85,6 +85,20 @@ class PollingSensors(ContainerTestCase):
         self.assertIn("listens on that port", failed["hint"])
         self.assertEqual(sensor.exit(), 1)
 
+    def test_a_sensor_may_read_on_standby(self):
+        self.container.values["basic.Constructs:name"] = "value"
+        sensor = self.load("Constructs")
+        sensor.ready()
+        sensor.activate()
+        self.assertTrue(sensor.poll()["ok"])
+        self.assertEqual(sensor.dispatched(), [{"name": "value", "names": ["basic.Constructs:name"]}])
+
+    def test_a_sensor_may_go_on_when_it_was_refused_on_standby(self):
+        sensor = self.load("Constructs", config={"do": "service.set_value('name', 1)"})
+        sensor.activate()
+        sensor.poll()
+        self.assertTrue(sensor.dispatched()[0]["refused"])
+
     def test_hooks_with_the_wrong_arguments_leave_the_sensor_alive(self):
         sensor = self.load("WrongHooks")
         sensor.activate({"ref": "basic.one", "parameters": {}})
@@ -112,6 +126,23 @@ class PassiveSensors(ContainerTestCase):
         sensor.say({"op": "stop"})
         self.assertEqual(sensor.exit(), 0)
         self.assertEqual(sensor.dispatched(), [{"cleaned": True}])
+
+    def test_cleanup_goes_on_when_it_ends_run(self):
+        for how, told in (
+            ("raises", "RuntimeError: connection closed"),
+            ("exits", "SystemExit: 3"),
+            ("returns", "run() has ended"),
+        ):
+            with self.subTest(how=how):
+                self.container.values.clear()
+                sensor = self.load("Closes", config={"how": how})
+                sensor.activate()
+                sensor.say({"op": "stop"})
+                self.assertEqual(sensor.exit(), 0)
+                self.assertEqual(self.container.values, {"basic.Closes:cleanup": "49"})
+                sensor.logged(told)
+                names = {event["event"] for event in sensor.events}
+                self.assertEqual(names, {"ready", "activated", "log"})
 
     def test_a_run_that_returns_is_told_and_what_it_started_goes_on(self):
         sensor = self.load("Returns")
@@ -187,6 +218,14 @@ class Surroundings(ContainerTestCase):
         self.assertEqual((worker["parent"], told["me"]), (sensor.pid, sensor.pid))
         self.assertEqual(told["orphans_parent"], sensor.pid)
         self.assertEqual([hello["pid"] for hello in sensor.hellos][-1], worker["worker"])
+
+    def test_daemons_are_reaped_and_what_a_sensor_waits_for_is_not(self):
+        sensor = self.load("Daemons")
+        sensor.activate()
+        (told,) = sensor.dispatched()
+        self.container.wait(lambda: not os.path.exists(f"/proc/{told['daemon']}"), "the daemon is reaped")
+        self.assertTrue(sensor.poll()["ok"])
+        self.assertEqual(sensor.dispatched(2)[1], {"codes": [3, 3, 4]})
 
     def test_a_sensor_that_starts_itself_again_works_in_the_second_python(self):
         ways = [{}, {"original": True}] if sys.version_info >= (3, 10) else [{}]

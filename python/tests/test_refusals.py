@@ -75,6 +75,18 @@ class Refusals(ContainerTestCase):
         self.check(failed, "KeyError: 'url'", ("sensors/sensor.py", 10), "configs/basic.yaml")
         self.assertIsNone(self.failed(raises, config={"uri": 1})["hint"])
 
+    def test_a_standby_that_acts(self):
+        source = f"{HEAD}class Good(Sensor):\n{HOOKS}\n    def run(self): pass\n"
+        source += "    def __init__(self, sensor_service, config=None):\n"
+        for call in ("dispatch('basic.event')", "set_value('name', 1)", "delete_value('name')"):
+            raises = f"        sensor_service.{call}\n"
+            wraps = f"        try:{raises}        except RuntimeError: raise OSError('no connection')\n"
+            for lines, error in ((raises, "refused: it is on standby"), (wraps, "OSError: no connection")):
+                with self.subTest(call=call, error=error):
+                    failed = self.failed(source + lines, config={"key": 1})
+                    place = ("sensors/sensor.py", 10 if lines is raises else 11)
+                    self.check(failed, error, place, "do it in setup()")
+
     def test_python_2_code(self):
         for line in (
             "print 'hello'",
@@ -106,6 +118,26 @@ class Refusals(ContainerTestCase):
         self.assertNotIn("st2sa_host", failed["traceback"])
         failed = self.failed("import helper\n", files={"sensors/helper.py": "\nimport MySQLdb.nothing\n"})
         self.check(failed, "MySQLdb", ("sensors/helper.py", 2), "pip install mysqlclient")
+
+    def test_a_missing_part_of_a_package_that_is_there(self):
+        distribution = {
+            "library/nothing-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: nothing\nVersion: 1.2\n",
+            "library/nothing/__init__.py": "",
+            "library/shared/one.py": "",
+        }
+        site = os.path.join(self.write_pack("", **distribution), "library")
+        named = "import sys\nsys.path.append({0!r})\nimport {1}\n"
+        for module, hint in (
+            ("nothing.at.all", "the installed nothing 1.2 has no nothing.at: pin a version that has it"),
+            ("shared.two", "several distributions share shared: list the one that brings shared.two"),
+            ("email.MIMEText", f"Python {sys.version_info[0]}.{sys.version_info[1]} has no email.MIMEText"),
+            ("time.clocks", f"Python {sys.version_info[0]}.{sys.version_info[1]} has no time.clocks"),
+            ("beside.there", "the pack's own sensors/beside.py is what it finds as beside"),
+            ("not_there.at.all", "pip install not_there"),
+        ):
+            with self.subTest(module=module):
+                failed = self.failed(named.format(site, module), files={"sensors/beside.py": ""})
+                self.check(failed, "ModuleNotFoundError", ("sensors/sensor.py", 3), hint)
 
     def test_a_missing_module_that_the_pack_has_elsewhere(self):
         failed = self.failed("import patched_search\n", files={"actions/lib/patched_search.py": ""})

@@ -12,12 +12,72 @@ from tests.container import ContainerTestCase
 
 PACK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packs", "green")
 
+TELLS = """
+from st2reactor.sensor.base import PollingSensor
+
+class Tells(PollingSensor):
+    def poll(self):
+        self.sensor_service.dispatch("green.event", {"early": EARLY})
+
+    def setup(self, trigger=None):
+        pass
+
+    cleanup = add_trigger = update_trigger = remove_trigger = setup
+"""
+
 
 class Green(ContainerTestCase):
     def sensor(self, class_name, file="patched.py", **description):
         sensor = self.load(class_name, file, PACK, pack="green", **description)
         sensor.activate()
         return sensor
+
+    def test_a_module_that_patches_late_is_patched_before_it_is_imported(self):
+        sensor = self.sensor("Secure", "late.py")
+        self.assertTrue(sensor.poll()["ok"])
+        self.assertEqual(sensor.dispatched(), [{"version": "TLSv1_2"}])
+
+    def test_a_server_that_was_imported_before_patching_serves_and_stops(self):
+        port = self.free_port()
+        sensor = self.sensor("LateHook", "late.py", config={"port": port})
+        self.container.wait(lambda: self.listens(port), "it listens")
+        self.assertEqual(self.post(port, {"a": 1}), {"ok": True})
+        self.assertEqual(sensor.dispatched(), [{"body": {"a": 1}}])
+        sensor.say({"op": "stop"})
+        self.assertEqual(sensor.exit(), 0)
+        self.assertEqual(self.container.values, {"green.LateHook:cleanup": "and once more: 19"})
+        sensor.logged("SystemExit: the server ends")
+        sensor.logged("SystemExit: and once more")
+
+    def test_patching_by_what_a_sensor_imports_of_its_pack_counts(self):
+        files = {
+            "sensors/helpers/__init__.py": "",
+            "sensors/helpers/patches.py": "from .deep.below import go",
+            "sensors/helpers/deep/below.py": "from .. import own\ngo = 1",
+            "sensors/helpers/own.py": "from eventlet import monkey_patch as early\nearly()",
+            "sensors/quiet.py": "import quiet\n'# monkey_patch() is not for us: \\d'",
+            "lib/common.py": "import eventlet.patcher\neventlet.patcher.monkey_patch()",
+        }
+        for statement, counts in (
+            ("from helpers import patches", True),
+            ("import helpers.patches", True),
+            ("from helpers.patches import go", True),
+            ("if True: import json, common as other", True),
+            ("import quiet", False),
+            ("from helpers import deep", False),
+        ):
+            with self.subTest(statement=statement):
+                early = "import eventlet.patcher\nEARLY = eventlet.patcher.is_monkey_patched('thread')"
+                folder = self.write_pack(f"{early}\n{statement}\n{TELLS}", **files)
+                sensor = self.load("Tells", "sensor.py", folder, library_path=os.path.join(folder, "lib"))
+                sensor.activate()
+                sensor.poll()
+                self.assertEqual(sensor.dispatched(), [{"early": counts}])
+
+    def test_the_host_itself_is_never_patched(self):
+        self.sensor("Polls")
+        with open(f"/proc/{self.container.host_process.pid}/maps") as maps:
+            self.assertNotIn("greenlet", maps.read())
 
     def test_greenlets_run_between_polls(self):
         self.assertEqual(self.sensor("Polls").dispatched(3), [{"work": number} for number in range(3)])
@@ -73,20 +133,29 @@ class Green(ContainerTestCase):
         self.assertEqual(sensor.dispatched(), [{"spawned": True}])
         self.assertTrue(sensor.poll(1)["ok"])
         self.assertTrue(sensor.poll(2)["ok"])
+        self.assertEqual(sensor.dispatched(3)[1], {"was_native": True})
 
     def test_flask_with_its_reloader_dispatches_from_the_second_python(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = self.free_port()
         sensor = self.sensor("Hook", "web.py", config={"port": port})
         self.container.wait(lambda: self.listens(port), "the second Python listens")
-        body = json.dumps({"a": 1}).encode()
-        hook = urllib.request.Request(f"http://127.0.0.1:{port}/", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(hook, timeout=10) as answer:
-            self.assertEqual(json.load(answer), {"ok": True})
+        self.assertEqual(self.post(port, {"a": 1}), {"ok": True})
         (told,) = sensor.dispatched()
         self.assertEqual(told["body"], {"a": 1})
         self.assertNotEqual(told["pid"], sensor.pid)
+
+    @staticmethod
+    def free_port():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
+
+    @staticmethod
+    def post(port, document):
+        body = json.dumps(document).encode()
+        hook = urllib.request.Request(f"http://127.0.0.1:{port}/", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(hook, timeout=10) as answer:
+            return json.load(answer)
 
     @staticmethod
     def listens(port):

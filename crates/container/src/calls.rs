@@ -75,16 +75,17 @@ impl Calls {
                 Err(error) => Err(Some(error)),
             },
             Ask::Get { name, local } => match full_name(sensor, &name, local) {
-                Ok(name) => Ok(json!(self.datastore.get(&name).await)),
+                Ok(name) => never(self.datastore.get(&name).await).map(|value| json!(value)),
                 Err(error) => Err(Some(error)),
             },
             Ask::List { prefix, local, limit } => {
                 match full_name(sensor, prefix.as_deref().unwrap_or_default(), local) {
                     Ok(prefix) => {
-                        let limit = limit.unwrap_or(LISTED_AT_MOST).min(LISTED_AT_MOST);
-                        let listed = self.datastore.list(&prefix, limit).await;
+                        // StackStorm's -1, too, means all that there are.
+                        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LISTED_AT_MOST);
+                        let listed = self.datastore.list(&prefix, limit.min(LISTED_AT_MOST)).await;
                         let pair = |(name, value)| json!({ "name": name, "value": value });
-                        Ok(Value::Array(listed.into_iter().map(pair).collect()))
+                        never(listed).map(|listed| Value::Array(listed.into_iter().map(pair).collect()))
                     }
                     Err(error) => Err(Some(error)),
                 }
@@ -140,17 +141,23 @@ impl Calls {
     }
 }
 
+fn never<T>(answer: Result<T, String>) -> Result<T, Option<CallError>> {
+    answer.map_err(|problem| Some(refused("ValueError", problem)))
+}
+
 fn refused(kind: &str, message: String) -> CallError {
     CallError { kind: kind.to_owned(), message }
 }
 
 /// StackStorm's name of a sensor's own value, or of a shared one.
 fn full_name(sensor: &SensorRef, name: &str, local: bool) -> Result<String, CallError> {
-    if name.len() > NAME_BYTES_AT_MOST {
-        let message = format!("a name of {} bytes is too long: {NAME_BYTES_AT_MOST} are allowed", name.len());
+    let full = if local { format!("{sensor}:{name}") } else { name.to_owned() };
+    if full.len() > NAME_BYTES_AT_MOST {
+        let message =
+            format!("the name is {} bytes long, its sensor's included: {NAME_BYTES_AT_MOST} are allowed", full.len());
         return Err(refused("ValueError", message));
     }
-    Ok(if local { format!("{sensor}:{name}") } else { name.to_owned() })
+    Ok(full)
 }
 
 /// Seconds of a time to live as milliseconds; a negative one is over at once.
@@ -168,7 +175,7 @@ mod tests {
         let x = SensorRef::new("p.X");
         assert_eq!(full_name(&x, "cursor", true).unwrap(), "p.X:cursor");
         assert_eq!(full_name(&x, "cursor", false).unwrap(), "cursor");
-        assert!(full_name(&x, &"n".repeat(NAME_BYTES_AT_MOST + 1), true).is_err());
+        assert!(full_name(&x, &"n".repeat(NAME_BYTES_AT_MOST), true).is_err());
     }
 
     #[test]

@@ -4,11 +4,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use st2sa_core::names::SensorRef;
+use st2sa_core::names::{EntryId, SensorRef};
 use st2sa_proto::v1;
 use st2sa_proto::v1::datastore_client::DatastoreClient;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
 use crate::effects::ValueWrite;
 use crate::gate::Gate;
@@ -36,76 +36,88 @@ impl Datastore {
     }
 
     /// A value, or none.
-    pub(crate) async fn get(&self, name: &str) -> Option<String> {
-        let ask = |mut client: DatastoreClient<Channel>| {
-            let request = v1::GetRequest { name: name.to_owned() };
-            async move { client.get(request).await.map(|answer| answer.into_inner().value) }
-        };
+    ///
+    /// # Errors
+    /// When it can never be answered, and why.
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<String>, String> {
         loop {
-            if let Some(value) = self.attempt("read a value", ask).await.ok().flatten() {
-                return value;
+            let request = v1::GetRequest { name: name.to_owned() };
+            match self.attempt("read a value", async |mut client| client.get(request).await).await {
+                Try::Done(answer) => return Ok(answer.value),
+                Try::Never(problem) => return Err(problem),
+                Try::Again => tokio::time::sleep(RETRY_AFTER).await,
             }
-            tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 
     /// Names and values.
-    pub(crate) async fn list(&self, prefix: &str, limit: usize) -> Vec<(String, String)> {
+    ///
+    /// # Errors
+    /// When it can never be answered, and why.
+    pub(crate) async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, String> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let ask = |mut client: DatastoreClient<Channel>| {
-            let request = v1::ListRequest { prefix: prefix.to_owned(), limit };
-            async move { client.list(request).await.map(|answer| answer.into_inner().pairs) }
-        };
         loop {
-            if let Some(pairs) = self.attempt("list values", ask).await.ok().flatten() {
-                return pairs.into_iter().map(|pair| (pair.name, pair.value)).collect();
+            let request = v1::ListRequest { prefix: prefix.to_owned(), limit };
+            match self.attempt("list values", async |mut client| client.list(request).await).await {
+                Try::Done(answer) => return Ok(answer.pairs.into_iter().map(|pair| (pair.name, pair.value)).collect()),
+                Try::Never(problem) => return Err(problem),
+                Try::Again => tokio::time::sleep(RETRY_AFTER).await,
             }
-            tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 
-    /// Stores a value for a sensor that is ACTIVE here; `false` where it may not any more: then it was not
-    /// stored in that sensor's name by this try, and the session hands it on again if it is still to be.
-    pub(crate) async fn apply(&self, sensor: &SensorRef, write: ValueWrite) -> bool {
+    /// Stores a value for a sensor that is ACTIVE here; `None` where it may not any more: the session hands it on
+    /// again if it is still to be stored.
+    pub(crate) async fn apply(&self, sensor: &SensorRef, id: EntryId, write: ValueWrite) -> Option<Result<(), String>> {
         let write = v1::Write { name: write.name, value: write.value, ttl_ms: write.ttl_ms };
         loop {
             // The look right before the act (rule 4), and the newest fence.
-            let Some(fence) = self.gate.pass(sensor) else { return false };
-            let fence = v1::Fence { term: fence.term.0, n: fence.n };
-            let request = v1::ApplyRequest {
-                sensor: sensor.as_str().to_owned(),
-                fence: Some(fence),
-                writes: vec![write.clone()],
-            };
-            let ask = |mut client: DatastoreClient<Channel>| {
-                let request = request.clone();
-                async move { client.apply(request).await.map(drop) }
-            };
-            if let Ok(Some(())) = self.attempt("store a value", ask).await {
-                return true;
+            let pass = self.gate.pass(sensor, id)?;
+            let fence = v1::Fence { term: pass.fence.term.0, n: pass.fence.n };
+            let (sensor, writes) = (sensor.as_str().to_owned(), vec![write.clone()]);
+            let request = v1::ApplyRequest { sensor, fence: Some(fence), writes };
+            let tried = self.attempt("store a value", async |mut client| client.apply(request).await).await;
+            drop(pass);
+            match tried {
+                Try::Done(_) => return Some(Ok(())),
+                Try::Never(problem) => return Some(Err(problem)),
+                Try::Again => tokio::time::sleep(RETRY_AFTER).await,
             }
-            tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 
-    /// One try; `Ok(None)` where it is to be tried again.
-    async fn attempt<T, F>(&self, what: &str, ask: impl Fn(DatastoreClient<Channel>) -> F) -> Result<Option<T>, Status>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
+    /// One try.
+    async fn attempt<T>(
+        &self,
+        what: &str,
+        ask: impl AsyncFnOnce(DatastoreClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Try<T> {
         let channel = self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(channel) = channel else { return Ok(None) };
-        let client = DatastoreClient::new(channel).max_decoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST);
+        let Some(channel) = channel else { return Try::Again };
+        let client = DatastoreClient::new(channel)
+            .max_decoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST)
+            .max_encoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST);
         match tokio::time::timeout(TRY_WITHIN, ask(client)).await {
-            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Ok(answer)) => Try::Done(answer.into_inner()),
+            Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {
+                Try::Never(status.message().to_owned())
+            }
             Ok(Err(status)) => {
                 // Not to lead is what every arbitrator but one does; the session looks for that one.
                 if !matches!(status.code(), Code::Unavailable | Code::FailedPrecondition) {
                     tracing::warn!(%status, "the arbitrator could not {what}: it is asked again");
                 }
-                Ok(None)
+                Try::Again
             }
-            Err(_) => Ok(None),
+            Err(_) => Try::Again,
         }
     }
+}
+
+/// How a try went.
+enum Try<T> {
+    Done(T),
+    /// As it was asked it never can be.
+    Never(String),
+    Again,
 }

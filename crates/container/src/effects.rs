@@ -53,10 +53,13 @@ impl Publisher {
             Ok(Effect::Write(write)) => {
                 let (datastore, inputs) = (self.datastore.clone(), self.inputs.clone());
                 self.runtime.spawn(async move {
-                    if datastore.apply(&sensor, write).await {
-                        // Nobody listens any more when the container stops.
-                        let _ = inputs.send(Input::Published(sensor, id));
-                    }
+                    let done = match datastore.apply(&sensor, id, write).await {
+                        Some(Ok(())) => Input::Published(sensor, id),
+                        Some(Err(problem)) => Input::Refused(sensor, id, problem),
+                        None => return,
+                    };
+                    // Nobody listens any more when the container stops.
+                    let _ = inputs.send(done);
                 });
             }
             // The container wrote it itself, a moment ago.

@@ -1,9 +1,9 @@
 //! The gate: whether a sensor may act now, and under which fence (rule 4). Asked right before each act.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use st2sa_core::names::{Fence, SensorRef};
+use st2sa_core::names::{EntryId, Fence, SensorRef};
 use st2sa_core::session::Session;
 use st2sa_machine::clock;
 
@@ -14,12 +14,30 @@ use crate::lease::Lease;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     lease: Arc<Lease>,
-    fences: Arc<RwLock<BTreeMap<SensorRef, Fence>>>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The newest fence of each sensor that is ACTIVE here.
+    fences: BTreeMap<SensorRef, Fence>,
+    /// Effects that the session has not discarded.
+    valid: BTreeSet<EntryId>,
+    /// How many effects of each sensor are being handed to where they go.
+    in_hand: BTreeMap<SensorRef, usize>,
+}
+
+/// Leave to hand one effect on, for as long as this is kept.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) fence: Fence,
+    sensor: SensorRef,
+    inner: Arc<Mutex<Inner>>,
 }
 
 impl Gate {
     pub(crate) fn new(lease: Arc<Lease>) -> Self {
-        Self { lease, fences: Arc::default() }
+        Self { lease, inner: Arc::default() }
     }
 
     /// Whether the lease holds, at this very moment.
@@ -27,29 +45,106 @@ impl Gate {
         clock::now() < self.lease.end()
     }
 
-    /// The newest fence of a sensor that is ACTIVE here, while the lease holds.
-    pub(crate) fn pass(&self, sensor: &SensorRef) -> Option<Fence> {
-        let fence = self.fence(sensor);
-        self.is_open().then_some(fence).flatten()
-    }
-
-    /// Whether a sensor is ACTIVE here: the lease may have ended.
+    /// Whether a sensor is ACTIVE here and may act, at this very moment.
     pub(crate) fn fence(&self, sensor: &SensorRef) -> Option<Fence> {
-        self.fences.read().unwrap_or_else(PoisonError::into_inner).get(sensor).copied()
+        let fence = self.inner().fences.get(sensor).copied();
+        fence.filter(|_| self.is_open())
     }
 
-    /// Takes the fences from the session, after each of its steps.
+    /// Leave to hand an effect on now, under the sensor's newest fence.
+    pub(crate) fn pass(&self, sensor: &SensorRef, id: EntryId) -> Option<Pass> {
+        let mut inner = self.inner();
+        let fence = inner.fences.get(sensor).copied().filter(|_| inner.valid.contains(&id))?;
+        if !self.is_open() {
+            return None;
+        }
+        *inner.in_hand.entry(sensor.clone()).or_default() += 1;
+        Some(Pass { fence, sensor: sensor.clone(), inner: Arc::clone(&self.inner) })
+    }
+
+    /// Whether an effect of a sensor is being handed on: until it is, nobody can say that all has stopped.
+    pub(crate) fn is_in_hand(&self, sensor: &SensorRef) -> bool {
+        self.inner().in_hand.contains_key(sensor)
+    }
+
+    /// A new effect, which the session takes.
+    pub(crate) fn admit(&self, id: EntryId) {
+        self.inner().valid.insert(id);
+    }
+
+    /// An effect that is confirmed, or that the session has discarded.
+    pub(crate) fn forget(&self, id: EntryId) {
+        self.inner().valid.remove(&id);
+    }
+
+    /// Takes the fences from the session, after each of its steps and before what follows from it is said.
     pub(crate) fn update(&self, session: &Session) {
         let fences = session.instances().filter_map(|view| Some((view.sensor.clone(), view.fence?))).collect();
-        *self.fences.write().unwrap_or_else(PoisonError::into_inner) = fences;
+        self.inner().fences = fences;
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = inner.in_hand.get_mut(&self.sensor) {
+            *count -= 1;
+            if *count == 0 {
+                inner.in_hand.remove(&self.sensor);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 impl Gate {
-    /// Has a sensor be ACTIVE under fence 1.1.
-    pub(crate) fn set_for_test(&self, sensor: &SensorRef) {
+    /// One whose lease ends then, with a sensor ACTIVE under fence 1.1 and these effects of it.
+    pub(crate) fn for_test(end: st2sa_core::time::Time, sensor: &SensorRef, effects: &[EntryId]) -> Self {
+        let lease = Arc::new(Lease::create().unwrap());
+        lease.publish(end, 0);
+        let gate = Self::new(lease);
         let fence = Fence { term: st2sa_core::names::Term(1), n: 1 };
-        self.fences.write().unwrap().insert(sensor.clone(), fence);
+        gate.inner().fences.insert(sensor.clone(), fence);
+        effects.iter().for_each(|id| gate.admit(*id));
+        gate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use st2sa_core::time::Span;
+
+    use super::*;
+
+    const ID: EntryId = EntryId(1);
+
+    fn x() -> SensorRef {
+        SensorRef::new("p.X")
+    }
+
+    #[test]
+    fn an_effect_is_in_hand_for_as_long_as_its_pass_is_kept() {
+        let gate = Gate::for_test(clock::now() + Span::from_secs(60), &x(), &[ID]);
+        let pass = gate.pass(&x(), ID).unwrap();
+        assert!(gate.is_in_hand(&x()) && pass.fence.n == 1);
+        drop(pass);
+        assert!(!gate.is_in_hand(&x()));
+    }
+
+    #[test]
+    fn what_was_discarded_never_passes_though_its_sensor_is_active_again() {
+        let gate = Gate::for_test(clock::now() + Span::from_secs(60), &x(), &[ID]);
+        gate.forget(ID);
+        assert!(gate.pass(&x(), ID).is_none() && gate.fence(&x()).is_some());
+    }
+
+    #[test]
+    fn nothing_passes_after_the_leases_end() {
+        let gate = Gate::for_test(clock::now(), &x(), &[ID]);
+        assert!(gate.pass(&x(), ID).is_none() && gate.fence(&x()).is_none());
     }
 }

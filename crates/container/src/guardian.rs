@@ -121,6 +121,7 @@ pub fn run(lease: &Path) -> ExitCode {
         herd,
         hosts: BTreeMap::new(),
         waiting: Vec::new(),
+        to_kill: Vec::new(),
         dying: Vec::new(),
         stopped: false,
     }
@@ -143,6 +144,8 @@ struct Hands {
     hosts: BTreeMap<u64, Child>,
     /// Programs to start once nothing is frozen.
     waiting: Vec<Order>,
+    /// What was ordered to be killed since the last look.
+    to_kill: Vec<(u64, i32)>,
     dying: Vec<Dying>,
     stopped: bool,
 }
@@ -164,6 +167,7 @@ impl Hands {
                 }
             }
             self.look_at_lease(line);
+            self.kill();
             self.reap(line);
             self.lease.guardian_passes(clock::now());
             self.wait(line);
@@ -192,7 +196,7 @@ impl Hands {
             match serde_json::from_slice(&buffer[..length])? {
                 Order::Look => {}
                 order @ Order::Start { .. } => self.waiting.push(order),
-                Order::Kill { process, pid } => self.kill(process, pid),
+                Order::Kill { process, pid } => self.to_kill.push((process, pid)),
             }
             if !self.stopped {
                 for order in std::mem::take(&mut self.waiting) {
@@ -248,13 +252,23 @@ impl Hands {
         tell(line, &told);
     }
 
-    fn kill(&mut self, process: u64, pid: i32) {
+    /// Kills what was ordered to be killed, all at once: a look at every process takes its time.
+    fn kill(&mut self) {
+        let ordered = std::mem::take(&mut self.to_kill);
+        if ordered.is_empty() {
+            return;
+        }
         // Nothing but what it guards, whatever number it is given.
-        let mut roots: Vec<Process> =
-            processes::below(own_pid()).into_iter().filter(|below| below.pid == pid).collect();
-        roots.extend(self.adopted());
-        let all = processes::kill_trees(&roots);
-        self.dying.push(Dying { process, all, since: clock::now() });
+        let guarded = processes::below(own_pid());
+        let of = |pid: i32| guarded.iter().find(|process| process.pid == pid).copied();
+        let roots: Vec<Process> = ordered.iter().filter_map(|(_, pid)| of(*pid)).chain(self.adopted()).collect();
+        let trees = processes::kill_each_tree(&roots);
+        let since = clock::now();
+        for (process, pid) in ordered {
+            let own = roots.iter().zip(&trees).filter(|(root, _)| root.pid == pid);
+            let all = own.flat_map(|(_, tree)| tree).copied().collect();
+            self.dying.push(Dying { process, all, since });
+        }
     }
 
     /// Kills everything that it guards.

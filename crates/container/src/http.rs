@@ -37,7 +37,7 @@ pub(crate) fn routes(answers: Answers) -> Router {
 }
 
 async fn active(State(answers): State<Answers>, Path(sensor): Path<String>) -> Response {
-    match answers.gate.pass(&SensorRef::new(sensor)) {
+    match answers.gate.fence(&SensorRef::new(sensor)) {
         Some(fence) => (StatusCode::OK, format!("ACTIVE, fence {fence}\n")).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "not ACTIVE here\n").into_response(),
     }
@@ -51,7 +51,9 @@ struct Asked {
 }
 
 async fn logs(State(answers): State<Answers>, Path(sensor): Path<String>, Query(asked): Query<Asked>) -> Response {
-    let (lines, followed) = answers.logbook.read(&SensorRef::new(sensor), asked.lines.unwrap_or(LINES));
+    let Some((lines, followed)) = answers.logbook.read(&SensorRef::new(sensor), asked.lines.unwrap_or(LINES)) else {
+        return (StatusCode::NOT_FOUND, "no such sensor here\n").into_response();
+    };
     let lines = stream::iter(lines).map(|line| as_text(&line));
     let body = if asked.follow {
         Body::from_stream(lines.chain(follow(followed)).map(Ok::<_, Infallible>))

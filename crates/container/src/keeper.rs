@@ -1,6 +1,6 @@
 //! The container's side of its guardian: starts it, gives it orders, and notices when it stands still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,6 +20,8 @@ use crate::input::Input;
 use crate::lease::Lease;
 use crate::state::MARK;
 
+/// Orders that the line did not take are sent again after this.
+const SEND_AGAIN_AFTER: Span = Span::from_millis(2);
 /// How often the guardian is looked at.
 const LOOK_EVERY: Span = Span::from_millis(200);
 /// So many looks in a row without a sign of life, and it is given up: as long as a lease lasts by default. A
@@ -42,6 +44,8 @@ pub(crate) struct Keeper {
     generation: u64,
     line: OwnedFd,
     child: Child,
+    /// Orders that the line did not take yet.
+    orders: VecDeque<Vec<u8>>,
     next_look: Time,
     seen: Time,
     missed: u32,
@@ -69,6 +73,7 @@ impl Keeper {
             generation: 1,
             line,
             child,
+            orders: VecDeque::new(),
             next_look,
             seen: Time::default(),
             missed: 0,
@@ -87,7 +92,7 @@ impl Keeper {
 
     /// Has a program started, with this added to its environment.
     pub(crate) fn start_host(
-        &self,
+        &mut self,
         host: u64,
         program: String,
         arguments: Vec<String>,
@@ -97,13 +102,16 @@ impl Keeper {
     }
 
     /// Has a process killed, with all below it.
-    pub(crate) fn kill(&self, process: u64, pid: i32) {
+    pub(crate) fn kill(&mut self, process: u64, pid: i32) {
         self.order(&Order::Kill { process, pid });
     }
 
     /// Has it look at the lease now.
-    pub(crate) fn look(&self) {
-        self.order(&Order::Look);
+    pub(crate) fn look(&mut self) {
+        // It looks by itself, too: one such order on its way is enough.
+        if self.orders.is_empty() {
+            self.order(&Order::Look);
+        }
     }
 
     /// Stops every process but the guardian, by the container's own hand; also those of a guardian that has
@@ -114,11 +122,12 @@ impl Keeper {
 
     /// When to look at it next.
     pub(crate) fn next_deadline(&self) -> Time {
-        self.next_look
+        if self.orders.is_empty() { self.next_look } else { self.next_look.min(clock::now() + SEND_AGAIN_AFTER) }
     }
 
     /// Looks whether it stands still; `false` when it is to be given up.
     pub(crate) fn watch(&mut self, now: Time) -> bool {
+        self.send_orders();
         if now < self.next_look {
             return true;
         }
@@ -136,6 +145,7 @@ impl Keeper {
     pub(crate) fn replace(&mut self) -> io::Result<()> {
         self.end();
         self.generation += 1;
+        self.orders.clear();
         (self.line, self.child) =
             spawn(&self.mark, &self.arguments, &self.lease, &self.lock, self.generation, &self.inputs)?;
         self.missed = 0;
@@ -158,15 +168,24 @@ impl Keeper {
         herd.remove();
     }
 
-    fn order(&self, order: &Order) {
+    fn order(&mut self, order: &Order) {
         let message = serde_json::to_vec(order).unwrap_or_default();
         if message.len() > MESSAGE_BYTES_AT_MOST {
             tracing::error!(bytes = message.len(), "an order to the guardian is too long");
             return;
         }
-        if let Err(error) = rustix::net::send(&self.line, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            // One that does not read does not show signs of life either: it will be given up.
-            tracing::debug!(%error, "the guardian does not take orders");
+        self.orders.push_back(message);
+        self.send_orders();
+    }
+
+    /// Sends what the line takes; the rest goes when the guardian has read.
+    fn send_orders(&mut self) {
+        while let Some(order) = self.orders.front() {
+            // One that does not read, or is gone, will be given up, and its orders with it.
+            if rustix::net::send(&self.line, order, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_err() {
+                return;
+            }
+            self.orders.pop_front();
         }
     }
 }

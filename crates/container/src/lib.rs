@@ -202,6 +202,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         counters,
         timers: shell::Timers::new(now),
         waiting: BTreeMap::new(),
+        held_words: Vec::new(),
     };
     let ending = shell.run(&received);
     tracing::info!(?ending, "the container has stopped");

@@ -44,7 +44,7 @@ impl Logbook {
     }
 
     /// Writes a line.
-    pub(crate) fn write(&self, sensor: &SensorRef, stream: Stream, level: Option<&str>, text: &str) {
+    pub(crate) fn write(&self, sensor: &SensorRef, stream: Stream, level: Option<&'static str>, text: &str) {
         let text = text.get(..text.floor_char_boundary(LINE_BYTES_AT_MOST)).unwrap_or_default();
         // A level of the sensor's own: what StackStorm's operators see in st2sensorcontainer.log.
         match level {
@@ -78,12 +78,21 @@ impl Logbook {
         }
     }
 
-    /// The last `lines` lines of a sensor, and all that follow.
-    pub(crate) fn read(&self, sensor: &SensorRef, lines: usize) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
-        let mut pages = self.pages();
-        let page = pages.entry(sensor.clone()).or_default();
+    /// Begins a sensor's page: there are no others.
+    pub(crate) fn begin(&self, sensor: &SensorRef) {
+        self.pages().entry(sensor.clone()).or_default();
+    }
+
+    /// The last `lines` lines of a sensor, and all that follow; `None` where there is no such sensor.
+    pub(crate) fn read(
+        &self,
+        sensor: &SensorRef,
+        lines: usize,
+    ) -> Option<(Vec<LogLine>, broadcast::Receiver<LogLine>)> {
+        let pages = self.pages();
+        let page = pages.get(sensor)?;
         let skipped = page.lines.len().saturating_sub(lines);
-        (page.lines.iter().skip(skipped).cloned().collect(), page.followers.subscribe())
+        Some((page.lines.iter().skip(skipped).cloned().collect(), page.followers.subscribe()))
     }
 
     fn pages(&self) -> MutexGuard<'_, BTreeMap<SensorRef, Page>> {
@@ -111,7 +120,7 @@ mod tests {
         for number in 0..3 {
             book.write(&x, Stream::Stdout, None, &format!("line {number}"));
         }
-        let (last, mut followed) = book.read(&x, 2);
+        let (last, mut followed) = book.read(&x, 2).unwrap();
         assert_eq!(last.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["line 1", "line 2"]);
         book.write(&x, Stream::Log, Some("ERROR"), "line 3");
         assert_eq!(followed.try_recv().unwrap().level.as_deref(), Some("ERROR"));
@@ -123,12 +132,12 @@ mod tests {
         for _ in 0..LINES_AT_MOST + 10 {
             book.write(&x, Stream::Stdout, None, "x");
         }
-        assert_eq!(book.read(&x, usize::MAX).0.len(), LINES_AT_MOST);
+        assert_eq!(book.read(&x, usize::MAX).unwrap().0.len(), LINES_AT_MOST);
         let long = "ä".repeat(LINE_BYTES_AT_MOST);
         for _ in 0..100 {
             book.write(&x, Stream::Stdout, None, &long);
         }
-        let kept = book.read(&x, usize::MAX).0;
+        let kept = book.read(&x, usize::MAX).unwrap().0;
         assert!(kept.iter().map(|line| line.text.len()).sum::<usize>() <= BYTES_AT_MOST);
         assert!(kept.iter().all(|line| line.text.len() <= LINE_BYTES_AT_MOST));
     }

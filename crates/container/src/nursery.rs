@@ -101,6 +101,7 @@ impl Nursery {
                 sensors.insert(reference.clone(), known);
             }
         }
+        sensors.keys().for_each(|sensor| logbook.begin(sensor));
         Self {
             home,
             packs,
@@ -117,7 +118,7 @@ impl Nursery {
     }
 
     /// Raises a process for every sensor.
-    pub(crate) fn raise_all(&mut self, now: Time, keeper: &Keeper) {
+    pub(crate) fn raise_all(&mut self, now: Time, keeper: &mut Keeper) {
         let all: Vec<SensorRef> = enabled(&self.packs).map(|sensor| sensor.reference.clone()).collect();
         for sensor in all {
             self.raise(now, &sensor, None, keeper);
@@ -168,7 +169,7 @@ impl Nursery {
     // What the session asks for.
 
     /// The session wants a process: the one that was raised already, or a new one.
-    pub(crate) fn spawn(&mut self, now: Time, sensor: &SensorRef, process: ProcessId, keeper: &Keeper) {
+    pub(crate) fn spawn(&mut self, now: Time, sensor: &SensorRef, process: ProcessId, keeper: &mut Keeper) {
         let spare = self
             .children
             .values_mut()
@@ -206,7 +207,7 @@ impl Nursery {
     }
 
     /// The session wants it dead. One that works and is not in a poll may clean up first, while it may act.
-    pub(crate) fn kill(&mut self, now: Time, process: ProcessId, may_act: bool, keeper: &Keeper) {
+    pub(crate) fn kill(&mut self, now: Time, process: ProcessId, may_act: bool, keeper: &mut Keeper) {
         let Some(number) = self.number_of(process) else {
             self.events.push(Event::Gone(process));
             return;
@@ -258,7 +259,7 @@ impl Nursery {
     }
 
     /// A process said something.
-    pub(crate) fn said(&mut self, now: Time, connection: u64, whose: Whose, event: wire::Event, keeper: &Keeper) {
+    pub(crate) fn said(&mut self, now: Time, connection: u64, whose: Whose, event: wire::Event, keeper: &mut Keeper) {
         match whose {
             Whose::Host(_) => self.host_said(event, keeper),
             Whose::Sensor(number) => {
@@ -271,7 +272,7 @@ impl Nursery {
     }
 
     /// A control connection has ended: the process is over.
-    pub(crate) fn disconnected(&mut self, connection: u64, whose: Whose, keeper: &Keeper) {
+    pub(crate) fn disconnected(&mut self, connection: u64, whose: Whose, keeper: &mut Keeper) {
         match whose {
             Whose::Host(number) => {
                 // Its guardian says how it ended.
@@ -302,7 +303,7 @@ impl Nursery {
     }
 
     /// The guardian said something.
-    pub(crate) fn told(&mut self, now: Time, told: Told, keeper: &Keeper) {
+    pub(crate) fn told(&mut self, now: Time, told: Told, keeper: &mut Keeper) {
         match told {
             Told::Started { host, pid } => {
                 tracing::info!(host, pid, "a host was started");
@@ -334,7 +335,7 @@ impl Nursery {
     }
 
     /// Does what is due.
-    pub(crate) fn on_time(&mut self, now: Time, keeper: &Keeper) {
+    pub(crate) fn on_time(&mut self, now: Time, keeper: &mut Keeper) {
         let overdue = |(number, child): (&u64, &Child)| child.deadline().filter(|at| now >= *at).map(|_| *number);
         let overdue: Vec<u64> = self.children.iter().filter_map(overdue).collect();
         for number in overdue {
@@ -363,7 +364,7 @@ impl Nursery {
 
     // Below: how.
 
-    fn raise(&mut self, now: Time, sensor: &SensorRef, process: Option<ProcessId>, keeper: &Keeper) {
+    fn raise(&mut self, now: Time, sensor: &SensorRef, process: Option<ProcessId>, keeper: &mut Keeper) {
         let Some(definition) = self.packs.sensors.get(sensor) else {
             self.events.extend(process.map(Event::Gone));
             return;
@@ -380,7 +381,7 @@ impl Nursery {
         self.children.insert(number, child);
     }
 
-    fn host_for(&mut self, python: PathBuf, keeper: &Keeper) -> u64 {
+    fn host_for(&mut self, python: PathBuf, keeper: &mut Keeper) -> u64 {
         if let Some((number, _)) = self.hosts.iter().find(|(_, host)| host.python == python) {
             return *number;
         }
@@ -394,7 +395,7 @@ impl Nursery {
         number
     }
 
-    fn host_said(&mut self, event: wire::Event, keeper: &Keeper) {
+    fn host_said(&mut self, event: wire::Event, keeper: &mut Keeper) {
         match event {
             wire::Event::Forked { process, pid } => {
                 if let Some(child) = self.children.get_mut(&process) {
@@ -437,9 +438,15 @@ impl Nursery {
                     known.last_error = None;
                     tracing::info!(sensor = %child.sensor, "it can be loaded now");
                 }
-                if known.kind != Some(kind) {
-                    known.kind = Some(kind);
-                    self.offers_changed = true;
+                match (known.kind, kind) {
+                    // Sensors set their interval themselves, some at random: that is no other sensor.
+                    (Some(Kind::Polling { .. }), Kind::Polling { .. }) => {
+                        self.events.extend(child.paced(poll_interval));
+                    }
+                    (before, kind) => {
+                        self.offers_changed |= before != Some(kind);
+                        known.kind = Some(kind);
+                    }
                 }
                 self.events.extend(child.process.map(Event::Ready));
             }
@@ -504,7 +511,7 @@ impl Nursery {
     }
 
     /// Has a process killed, whatever it is doing.
-    fn end(&mut self, number: u64, keeper: &Keeper) {
+    fn end(&mut self, number: u64, keeper: &mut Keeper) {
         let Some(child) = self.children.get_mut(&number) else { return };
         if child.phase == Phase::Ending {
             return;
@@ -540,7 +547,7 @@ impl Nursery {
         }
     }
 
-    fn host_ended(&mut self, now: Time, number: u64, how: &str, keeper: &Keeper) {
+    fn host_ended(&mut self, now: Time, number: u64, how: &str, keeper: &mut Keeper) {
         let Some(host) = self.hosts.remove(&number) else { return };
         self.tokens.take_back(&host.token);
         let mut lost = BTreeSet::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use st2sa_core::engine::Body;
 use st2sa_core::message::{State, ToArbitrator, ToContainer};
-use st2sa_core::names::{EntryId, SensorRef, StreamId};
+use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
 use st2sa_core::session::{Command, Event, Session};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::{clock, identity};
@@ -31,6 +31,8 @@ use crate::nursery::Nursery;
 const WAIT_AT_MOST: Duration = Duration::from_secs(1);
 /// Inputs taken before deadlines are looked at again.
 const INPUTS_AT_ONCE: usize = 1_000;
+/// A word that waits for something in hand is tried again after this.
+const WORD_AGAIN_AFTER: Span = Span::from_millis(2);
 /// How often reports are sent, where something changed.
 const REPORT_EVERY: Span = Span::from_secs(1);
 /// Sensors that are still loading hold the first offers up this long at the most.
@@ -76,8 +78,17 @@ pub(crate) struct Shell {
     pub(crate) datastore: Datastore,
     pub(crate) counters: Counters,
     pub(crate) timers: Timers,
-    /// Whoever waits for an effect to be confirmed.
-    pub(crate) waiting: BTreeMap<EntryId, (SensorRef, oneshot::Sender<Result<(), String>>)>,
+    /// Effects that are not confirmed.
+    pub(crate) waiting: BTreeMap<EntryId, Waiting>,
+    /// Words that are given once nothing of their sensor is in hand any more.
+    pub(crate) held_words: Vec<(StreamId, ToArbitrator)>,
+}
+
+/// One effect that is not confirmed.
+pub(crate) struct Waiting {
+    sensor: SensorRef,
+    process: ProcessId,
+    done: oneshot::Sender<Result<(), String>>,
 }
 
 /// What the loop itself has to remember.
@@ -117,7 +128,7 @@ impl Timers {
 impl Shell {
     /// Runs until the container ends.
     pub(crate) fn run(mut self, inputs: &Receiver<Input>) -> Ending {
-        self.nursery.raise_all(clock::now(), &self.keeper);
+        self.nursery.raise_all(clock::now(), &mut self.keeper);
         loop {
             let wait = clock::until(self.next_deadline(), clock::now(), WAIT_AT_MOST);
             match inputs.recv_timeout(wait) {
@@ -140,7 +151,8 @@ impl Shell {
 
     fn next_deadline(&self) -> Time {
         let session = self.session.next_deadline().map(|(at, _)| at);
-        let all = [session, self.nursery.next_deadline(), self.timers.offer_at, Some(self.timers.report_at)];
+        let words = (!self.held_words.is_empty()).then(|| clock::now() + WORD_AGAIN_AFTER);
+        let all = [session, words, self.nursery.next_deadline(), self.timers.offer_at, Some(self.timers.report_at)];
         all.into_iter().flatten().chain([self.keeper.next_deadline()]).min().unwrap_or(Time::NEVER)
     }
 
@@ -163,26 +175,21 @@ impl Shell {
                 self.nursery.connected(now, connection, whose, pid, sender);
             }
             Input::Said { connection, whose, event, place } => {
-                self.nursery.said(now, connection, whose, event, &self.keeper);
+                self.nursery.said(now, connection, whose, event, &mut self.keeper);
                 drop(place);
             }
             Input::Disconnected { connection, whose } => {
-                self.nursery.disconnected(connection, whose, &self.keeper);
+                self.nursery.disconnected(connection, whose, &mut self.keeper);
             }
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
-            Input::Published(sensor, id) => {
-                self.handle(Event::Published { sensor, id });
-                if let Some((_, done)) = self.waiting.remove(&id) {
-                    // The caller may be gone.
-                    let _ = done.send(Ok(()));
-                }
-            }
+            Input::Published(sensor, id) => self.confirmed(sensor, id, Ok(())),
+            Input::Refused(sensor, id, problem) => self.confirmed(sensor, id, Err(problem)),
             Input::Guardian(generation, told) if self.keeper.is_current(generation) => {
                 if let Told::Froze { late_by } = told {
                     self.handle(Event::Froze { late_by: Span(late_by) });
                 }
-                self.nursery.told(now, told, &self.keeper);
+                self.nursery.told(now, told, &mut self.keeper);
             }
             Input::GuardianGone(generation) if self.keeper.is_current(generation) => {
                 self.replace_guardian("it has ended");
@@ -235,8 +242,47 @@ impl Shell {
             return;
         };
         let id = EntryId(identity::random_wide());
-        self.waiting.insert(id, (sensor, done));
+        self.gate.admit(id);
+        self.waiting.insert(id, Waiting { sensor, process, done });
         self.handle(Event::Emitted { process, id, effect: body });
+    }
+
+    /// An effect has gone out, or never will.
+    fn confirmed(&mut self, sensor: SensorRef, id: EntryId, outcome: Result<(), String>) {
+        self.gate.forget(id);
+        if let Some(waiting) = self.waiting.remove(&id) {
+            // The caller may be gone.
+            let _ = waiting.done.send(outcome);
+        }
+        self.handle(Event::Published { sensor, id });
+    }
+
+    /// Effects that the session has discarded: those of processes that are gone, and of sensors that are not ACTIVE
+    /// any more. Whoever waits for them waits no more.
+    fn forget_discarded(&mut self, gone: Option<ProcessId>) {
+        let (session, gate) = (&self.session, &self.gate);
+        self.waiting.retain(|id, waiting| {
+            let valid = Some(waiting.process) != gone && session.active(&waiting.sensor).is_some();
+            if !valid {
+                gate.forget(*id);
+            }
+            valid
+        });
+    }
+
+    /// The word (rule 6) means that nothing acts any more: what is being handed to a sink right now, too.
+    fn give_words(&mut self) {
+        for (stream, word) in std::mem::take(&mut self.held_words) {
+            match &word {
+                ToArbitrator::Stopped { sensor, .. } if self.gate.is_in_hand(sensor) => {
+                    self.held_words.push((stream, word));
+                }
+                _ => {
+                    note(&word);
+                    self.links.send(stream, word);
+                }
+            }
+        }
     }
 
     fn terminate(&mut self) {
@@ -252,13 +298,14 @@ impl Shell {
 
     fn on_time(&mut self) {
         let now = clock::now();
+        self.give_words();
         if self.session.next_deadline().is_some_and(|(at, _)| now >= at) {
             self.handle(Event::Wake);
         }
         if !self.keeper.watch(now) {
             self.replace_guardian("it stands still");
         }
-        self.nursery.on_time(now, &self.keeper);
+        self.nursery.on_time(now, &mut self.keeper);
         self.settle();
         self.offer(now);
         if now >= self.timers.report_at {
@@ -309,7 +356,12 @@ impl Shell {
     fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            let gone = match event {
+                Event::Gone(process) | Event::Lost(process) => Some(process),
+                _ => None,
+            };
             let commands = self.session.handle(clock::now(), event);
+            self.forget_discarded(gone);
             if !commands.is_empty() {
                 self.gate.update(&self.session);
             }
@@ -317,9 +369,6 @@ impl Shell {
                 self.carry_out(command, &mut events);
             }
         }
-        let session = &self.session;
-        // Whoever waits for what the session has given up waits no more: its process is being ended.
-        self.waiting.retain(|_, (sensor, _)| session.active(sensor).is_some());
     }
 
     fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
@@ -328,18 +377,23 @@ impl Shell {
             Command::Connect { stream, to } => self.links.connect(stream, &to),
             Command::Close(stream) => {
                 self.links.close(stream);
+                // Said again, on the next stream, to whoever asks.
+                self.held_words.retain(|(of, _)| *of != stream);
                 self.timers.stream.take_if(|own| *own == stream);
             }
-            Command::Send { stream, message } => {
+            Command::Send { stream, message } => if let ToArbitrator::Stopped { .. } = &message {
+                self.held_words.push((stream, message));
+                self.give_words();
+            } else {
                 note(&message);
                 self.links.send(stream, message);
-            }
-            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &self.keeper),
+            },
+            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &mut self.keeper),
             Command::Activate { process, values: _ } => self.nursery.activate(process),
             Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
             Command::Kill(process) => {
                 let may_act = self.session.may_act(now);
-                self.nursery.kill(now, process, may_act, &self.keeper);
+                self.nursery.kill(now, process, may_act, &mut self.keeper);
             }
             Command::Freeze => {
                 tracing::warn!("the lease has ended: every sensor is frozen");

@@ -27,8 +27,16 @@ const REMEMBERED: usize = 4_096;
 
 /// Where triggers go.
 pub(crate) trait Sink: Send {
+    /// Does what may take time before anything can be written: the gate is asked after that.
+    fn ready(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Writes all of the batch, each trigger whole or not at all, and returns when they are safe there.
     fn put(&mut self, batch: &[Record]) -> Result<(), SinkError>;
+
+    /// Nothing more is written for now.
+    fn rest(&mut self) {}
 
     /// What it is, for people.
     fn describe(&self) -> String;
@@ -168,42 +176,44 @@ impl Worker {
 
     /// Writes what may pass, drops what may not: the session hands that on again if it is to go out at all.
     fn write(&mut self, waiting: &mut VecDeque<Item>) -> Result<(), SinkError> {
+        self.sink.ready()?;
+        let mut passes = Vec::new();
         let mut batch = Vec::with_capacity(waiting.len().min(BATCH_AT_MOST));
-        let mut fresh = Vec::new();
-        let mut before = Vec::new();
+        let mut done = Vec::new();
         for item in waiting.iter().take(BATCH_AT_MOST) {
             if self.written.contains(&item.id) {
-                before.push((item.sensor.clone(), item.id));
+                done.push((item.sensor.clone(), item.id));
                 continue;
             }
             // The look right before the act (rule 4).
-            let Some(fence) = self.gate.pass(&item.sensor) else { continue };
-            fresh.push((item.sensor.clone(), item.id));
+            let Some(pass) = self.gate.pass(&item.sensor, item.id) else { continue };
+            done.push((item.sensor.clone(), item.id));
             batch.push(Record {
                 at: format!("{:.3}", jiff::Timestamp::now()),
                 sensor: item.sensor.as_str().to_owned(),
                 container: self.container.as_str().to_owned(),
-                fence: fence.to_string(),
+                fence: pass.fence.to_string(),
                 id: format!("{:032x}", item.id.0),
                 trigger: item.dispatch.trigger.clone(),
                 payload: item.dispatch.payload.clone(),
                 trace_context: item.dispatch.trace_context.clone(),
             });
+            passes.push(pass);
         }
-        if !batch.is_empty() {
-            self.sink.put(&batch)?;
-        }
-        let done = waiting.len().min(BATCH_AT_MOST);
-        waiting.drain(..done);
-        for (_, id) in &fresh {
-            self.written.push_back(*id);
+        let put = if batch.is_empty() { Ok(()) } else { self.sink.put(&batch) };
+        self.sink.rest();
+        put?;
+        let looked_at = waiting.len().min(BATCH_AT_MOST);
+        waiting.drain(..looked_at);
+        for (sensor, id) in done {
+            if !self.written.contains(&id) {
+                self.written.push_back(id);
+            }
+            // Nobody listens any more when the container stops.
+            let _ = self.inputs.send(Input::Published(sensor, id));
         }
         while self.written.len() > REMEMBERED {
             self.written.pop_front();
-        }
-        for (sensor, id) in fresh.into_iter().chain(before) {
-            // Nobody listens any more when the container stops.
-            let _ = self.inputs.send(Input::Published(sensor, id));
         }
         Ok(())
     }
@@ -211,14 +221,11 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
     use st2sa_core::time::{Span, Time};
     use st2sa_machine::clock;
 
     use super::*;
-    use crate::lease::Lease;
 
     /// Fails as often as told, then keeps what it is given.
     struct Kept {
@@ -249,13 +256,10 @@ mod tests {
     }
 
     fn worker(end: Time, failures: u32) -> (Worker, Receiver<String>, Receiver<Input>) {
-        let lease = Arc::new(Lease::create().unwrap());
-        lease.publish(end, 0);
         let (lines, written) = channel();
         let (inputs, told) = channel();
         let sink = Box::new(Kept { failures, lines });
-        let gate = Gate::new(lease);
-        gate.set_for_test(&SensorRef::new("p.X"));
+        let gate = Gate::for_test(end, &SensorRef::new("p.X"), &[EntryId(1), EntryId(2)]);
         let container = ContainerName::new("a");
         (Worker { sink, container, gate, inputs, written: VecDeque::new() }, written, told)
     }

@@ -18,7 +18,7 @@ use crate::calls::Calls;
 use crate::gate::Gate;
 use crate::input::{Input, Whose};
 use crate::logbook::{LINE_BYTES_AT_MOST as LOG_LINE_BYTES, Logbook, Stream};
-use crate::wire::{self, Channel, Do, Event, Greeting, LINE_BYTES_AT_MOST, Line, Operation};
+use crate::wire::{self, CallError, Channel, Do, Event, Greeting, LINE_BYTES_AT_MOST, Line, Operation};
 
 /// A greeting is short and comes at once.
 const GREETING_BYTES_AT_MOST: usize = 1024;
@@ -178,7 +178,7 @@ impl Sockets {
                 Ok(Line::Event(Event::Log { level, logger, message })) => {
                     if let Some(sensor) = &holder.sensor {
                         let text = if logger.is_empty() { message } else { format!("{logger}: {message}") };
-                        self.logbook.write(sensor, Stream::Log, Some(&level), &text);
+                        self.logbook.write(sensor, Stream::Log, Some(wire::level(&level)), &text);
                     }
                 }
                 Ok(Line::Event(Event::Unknown)) => {}
@@ -188,6 +188,12 @@ impl Sockets {
                     self.tell(Input::Said { connection, whose, event, place });
                 }
                 Err(error) => {
+                    if let Ok(wire::Unread { call }) = serde_json::from_slice(&line) {
+                        let kind = "ValueError".to_owned();
+                        let error = CallError { kind, message: format!("the call is not understood: {error}") };
+                        let _ = sender.send(Operation::Error { reply: call, error });
+                        continue;
+                    }
                     let line = wire::cut(String::from_utf8_lossy(&line).into_owned());
                     tracing::warn!(sensor = ?holder.sensor, %error, line, "a process said something that is not understood");
                 }

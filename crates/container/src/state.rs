@@ -64,11 +64,10 @@ impl State {
     pub(crate) fn open(folder: &Path, name: &ContainerName) -> Result<Self, StateError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(FileError::io("create", folder))?;
         let path = folder.join("run");
-        let before: Option<Run> =
-            files::read_small(&path, RUN_BYTES_AT_MOST)?.and_then(|text| serde_json::from_str(&text).ok());
         let who = format!("container {name}, process {}", std::process::id());
-        let lock = take_lock(folder, &who, name, before.as_ref())?;
-        let succeeds = before.filter(ended).map(|before| Incarnation(before.incarnation));
+        let lock = take_lock(folder, &path, &who, name)?;
+        // Read under the lock: whoever had it last wrote it.
+        let succeeds = read_run(&path)?.filter(ended).map(|before| Incarnation(before.incarnation));
         let incarnation = Incarnation(identity::random());
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let run = Run {
@@ -84,13 +83,17 @@ impl State {
     }
 }
 
+fn read_run(path: &Path) -> Result<Option<Run>, FileError> {
+    Ok(files::read_small(path, RUN_BYTES_AT_MOST)?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
 /// How a run is named in the environment of its processes.
 pub(crate) fn mark(incarnation: Incarnation) -> String {
     format!("{:016x}", incarnation.0)
 }
 
 /// Takes the lock; a guardian that still holds it has its time to end, and is then killed.
-fn take_lock(folder: &Path, who: &str, name: &ContainerName, before: Option<&Run>) -> Result<Lock, StateError> {
+fn take_lock(folder: &Path, path: &Path, who: &str, name: &ContainerName) -> Result<Lock, StateError> {
     const LOOK_EVERY: Duration = Duration::from_millis(5);
     let since = Instant::now();
     let mut killed = false;
@@ -100,7 +103,7 @@ fn take_lock(folder: &Path, who: &str, name: &ContainerName, before: Option<&Run
             Err(error @ FileError::InUse { .. }) => error,
             Err(error) => return Err(error.into()),
         };
-        let Some(before) = before else { return Err(error.into()) };
+        let Some(before) = read_run(path)? else { return Err(error.into()) };
         if (Process { pid: before.pid, began: before.began }).lives() {
             return Err(StateError::NameTaken { name: name.clone(), pid: before.pid });
         }
@@ -108,7 +111,7 @@ fn take_lock(folder: &Path, who: &str, name: &ContainerName, before: Option<&Run
             if killed {
                 return Err(error.into());
             }
-            end(before);
+            end(&before);
             killed = true;
         }
         std::thread::sleep(LOOK_EVERY);
@@ -120,15 +123,21 @@ fn ended(before: &Run) -> bool {
     end(before) && before.machine == identity::machine().0
 }
 
+/// Ends what is left of an earlier run, until a look finds nothing more of it.
 fn end(before: &Run) -> bool {
-    let left = processes::with_environment(&format!("{MARK}={}", mark(Incarnation(before.incarnation))));
-    if !left.is_empty() {
+    const LOOKS_AT_MOST: u32 = 10;
+    let mark = mark(Incarnation(before.incarnation));
+    let herd = Herd::find(&mark);
+    for _ in 0..LOOKS_AT_MOST {
+        let left = processes::with_environment(&format!("{MARK}={mark}"));
+        if left.is_empty() {
+            herd.remove();
+            return true;
+        }
         tracing::warn!(processes = left.len(), "ending what an earlier run of this container left behind");
+        herd.kill(&left);
     }
-    let herd = Herd::find(&mark(Incarnation(before.incarnation)));
-    let dead = herd.kill(&left);
-    herd.remove();
-    dead
+    false
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ pub(crate) enum Ask {
         #[serde(default = "yes")]
         local: bool,
         #[serde(default)]
-        limit: Option<usize>,
+        limit: Option<i64>,
     },
 }
 
@@ -196,6 +196,23 @@ pub(crate) enum Event {
 pub(crate) enum Kind {
     Polling,
     Passive,
+}
+
+/// A call whose arguments are not understood has a number all the same: whoever waits for it is told.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Unread {
+    pub(crate) call: u64,
+}
+
+/// The levels of Python's logging; any other counts as information.
+pub(crate) fn level(name: &str) -> &'static str {
+    match name {
+        "CRITICAL" => "CRITICAL",
+        "ERROR" => "ERROR",
+        "WARNING" => "WARNING",
+        "DEBUG" => "DEBUG",
+        _ => "INFO",
+    }
 }
 
 /// A text from a process, cut to what is worth keeping.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,14 +40,24 @@ impl Process {
 
     /// Whether it can still act: it is there, and no zombie.
     pub fn lives(self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.began == self.began && !matches!(stat.state, b'Z' | b'X'))
+        self.has_thread(|state| !matches!(state, b'Z' | b'X'))
     }
 
     /// Whether it is stopped by a signal, or cannot act any more. What hangs in the kernel is taken for
     /// stopped: once signalled, it stops on its way out of there.
     pub fn is_stopped(self) -> bool {
-        let stopped = |state| matches!(state, b'T' | b't' | b'Z' | b'X' | b'D');
-        stat(self.pid).is_none_or(|stat| stat.began != self.began || stopped(stat.state))
+        !self.has_thread(|state| !matches!(state, b'T' | b't' | b'Z' | b'X' | b'D'))
+    }
+
+    /// Whether any of its threads is in such a state. The first thread speaks for all, unless it has ended: then
+    /// the others may well go on without it.
+    fn has_thread(self, such: impl Fn(u8) -> bool) -> bool {
+        let Some(first) = stat(self.pid).filter(|stat| stat.began == self.began) else { return false };
+        if !matches!(first.state, b'Z' | b'X') {
+            return such(first.state);
+        }
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        threads.filter_map(|thread| read_stat(&thread.path().join("stat"))).any(|stat| such(stat.state))
     }
 
     fn signal(self, signal: Signal) {
@@ -59,23 +70,44 @@ impl Process {
     }
 }
 
+/// Every process, as found in one pass: each with its parent.
+#[derive(Debug)]
+pub struct Everyone {
+    children: BTreeMap<i32, Vec<Process>>,
+}
+
+impl Everyone {
+    /// Looks at every process once.
+    pub fn look() -> Self {
+        let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
+        for pid in pids() {
+            if let Some(stat) = stat(pid) {
+                children.entry(stat.parent).or_default().push(Process { pid, began: stat.began });
+            }
+        }
+        Self { children }
+    }
+
+    /// Every process below `root`, not `root` itself.
+    pub fn below(&self, root: i32) -> Vec<Process> {
+        let mut found = Vec::new();
+        let mut open = vec![root];
+        while let Some(parent) = open.pop() {
+            for child in self.children.get(&parent).into_iter().flatten() {
+                // Numbers are reused: whoever is met twice was its own grandparent while this was looked at.
+                if !found.contains(child) {
+                    open.push(child.pid);
+                    found.push(*child);
+                }
+            }
+        }
+        found
+    }
+}
+
 /// Every process below `root`, not `root` itself, as found in one pass.
 pub fn below(root: i32) -> Vec<Process> {
-    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
-    for pid in pids() {
-        if let Some(stat) = stat(pid) {
-            children.entry(stat.parent).or_default().push(Process { pid, began: stat.began });
-        }
-    }
-    let mut found = Vec::new();
-    let mut open = vec![root];
-    while let Some(parent) = open.pop() {
-        for child in children.remove(&parent).unwrap_or_default() {
-            open.push(child.pid);
-            found.push(child);
-        }
-    }
-    found
+    Everyone::look().below(root)
 }
 
 /// The children of `root` alone.
@@ -118,26 +150,37 @@ pub fn continue_below(root: i32) {
 }
 
 /// Kills `roots` and everything below them; returns all that was found, for [`wait_until_dead`].
+pub fn kill_trees(roots: &[Process]) -> Vec<Process> {
+    kill_each_tree(roots).concat()
+}
+
+/// The same, told apart by root.
 ///
 /// All are stopped first, so that nothing is forked behind the killing.
-pub fn kill_trees(roots: &[Process]) -> Vec<Process> {
-    let mut found: Vec<Process> = Vec::new();
+pub fn kill_each_tree(roots: &[Process]) -> Vec<Vec<Process>> {
+    let mut trees: Vec<Vec<Process>> = vec![Vec::new(); roots.len()];
+    let mut known = BTreeSet::new();
     for _ in 0..PASSES_AT_MOST {
-        let mut fresh: Vec<Process> = roots.iter().copied().filter(|root| root.lives()).collect();
-        fresh.extend(roots.iter().flat_map(|root| below(root.pid)));
-        fresh.retain(|process| !found.contains(process));
-        if fresh.is_empty() {
+        let everyone = Everyone::look();
+        let mut fresh = false;
+        for (root, tree) in roots.iter().zip(&mut trees) {
+            let own = Some(*root).filter(|root| root.lives());
+            for process in own.into_iter().chain(everyone.below(root.pid)) {
+                if known.insert(process) {
+                    process.signal(Signal::STOP);
+                    tree.push(process);
+                    fresh = true;
+                }
+            }
+        }
+        if !fresh {
             break;
         }
-        for process in &fresh {
-            process.signal(Signal::STOP);
-        }
-        found.extend(fresh);
     }
-    for process in &found {
+    for process in &known {
         process.signal(Signal::KILL);
     }
-    found
+    trees
 }
 
 /// Every process in whose environment `entry` (`NAME=value`) stands, this one excepted.
@@ -190,7 +233,11 @@ fn pids() -> impl Iterator<Item = i32> {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    read_stat(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn read_stat(path: &Path) -> Option<Stat> {
+    let text = std::fs::read(path).ok()?;
     // The name in brackets may hold anything.
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
@@ -250,6 +297,23 @@ mod tests {
         let own = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(own.lives());
         assert!(!Process { began: own.began + 1, ..own }.lives());
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_lives_on() {
+        // Python's first thread ends by itself, another sleeps on.
+        let code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); \
+                    ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = Command::new("python3").args(["-c", code]).stdin(Stdio::null()).spawn().unwrap();
+        let process = Process::of(pid(&child)).unwrap();
+        let since = Instant::now();
+        while stat(process.pid).is_some_and(|stat| stat.state != b'Z') && since.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert!(process.lives() && !process.is_stopped());
+        let killed = kill_trees(&[process]);
+        assert!(wait_until_dead(&killed, Duration::from_secs(10)));
+        child.wait().unwrap();
     }
 
     #[test]

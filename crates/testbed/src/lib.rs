@@ -4,6 +4,7 @@
 //! Whatever goes wrong here ends the test: it panics, and says what was waited for and what the logs say last. A
 //! [`Testbed`] that is dropped ends every process that it started, and fails the test if anything of them is left.
 
+mod acting;
 mod ask;
 mod failure;
 mod packs;
@@ -16,6 +17,7 @@ mod triggers;
 
 use std::time::Duration;
 
+pub use acting::can_act;
 pub use packs::Pack;
 pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};
 pub use program::Program;

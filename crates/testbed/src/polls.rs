@@ -36,7 +36,7 @@ pub enum End {
 pub struct Beside {
     /// Its connection.
     pub connection: u64,
-    /// Whether it could act: it lived, and was not stopped.
+    /// Whether it could act: it lived, and was neither stopped nor frozen.
     pub acting: bool,
 }
 
@@ -72,7 +72,7 @@ pub fn overlaps(polls: &[Poll]) -> Vec<Overlap> {
     for second in polls {
         for first in polls.iter().filter(|first| first.sensor == second.sensor && first.process != second.process) {
             let why = if second.beside.contains(&Beside { connection: first.connection, acting: true }) {
-                "that one lived and was not stopped"
+                "that one could act"
             } else if returned_after(first, second.begun) {
                 "that one went on all the same, and returned later"
             } else {
@@ -136,8 +136,7 @@ mod tests {
             let polls = [poll(zero, 1, 0, ended, &[]), poll(zero, 2, 20, None, &[(1, true)])];
             let found = overlaps(&polls);
             assert_eq!(found.len(), 1, "{ended:?}");
-            let text =
-                "p.X was polled by process 2 20 ms after process 1 had begun to: that one lived and was not stopped";
+            let text = "p.X was polled by process 2 20 ms after process 1 had begun to: that one could act";
             assert_eq!(found[0].to_string(), text);
         }
     }

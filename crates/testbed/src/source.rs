@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use st2sa_machine::processes::Process;
 
+use crate::acting::can_act;
 use crate::failure::OrFail;
 use crate::polls::{Beside, End, Overlap, Poll, overlaps};
 
@@ -206,7 +207,7 @@ impl Visit {
         // Under the lock throughout: of two that begin at once, one sees the other.
         let mut notes = self.shared.notes();
         let inside = |poll: &&Poll| poll.sensor == sensor && poll.ended.is_none() && poll.process != process;
-        let beside = |poll: &Poll| Beside { connection: poll.connection, acting: !poll.process.is_stopped() };
+        let beside = |poll: &Poll| Beside { connection: poll.connection, acting: can_act(poll.process) };
         let beside = notes.polls.iter().filter(inside).map(beside).collect();
         notes.polls.push(Poll {
             sensor: sensor.to_owned(),

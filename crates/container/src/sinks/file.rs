@@ -6,13 +6,19 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use super::{Record, Sink, SinkError};
 
 /// Of the file's end, looked at in pieces of this size for where its last whole line ends.
 const PIECE: u64 = 64 * 1024;
+
+/// Others hold the lock for one append; then it is said who does.
+const LOCKED_WITHIN: Duration = Duration::from_millis(500);
+const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// An open file.
 pub(super) struct File {
@@ -64,20 +70,50 @@ impl File {
 }
 
 impl Sink for File {
+    fn ready(&mut self) -> Result<(), SinkError> {
+        let since = Instant::now();
+        let failed = SinkError::io(format!("lock `{}`", self.path.display()));
+        loop {
+            match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(Errno::AGAIN) if since.elapsed() < LOCKED_WITHIN => std::thread::sleep(LOCK_AGAIN_AFTER),
+                Err(Errno::AGAIN) => return Err(failed(io::Error::other(self.holder()))),
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+    }
+
     fn put(&mut self, batch: &[Record]) -> Result<(), SinkError> {
         let lines: Vec<u8> = batch.iter().flat_map(Record::line).collect();
-        let failed = |what: &str| SinkError::io(format!("{what} `{}`", self.path.display()));
-        let (lock, append) = (failed("lock"), failed("append to"));
-        rustix::fs::flock(&self.file, FlockOperation::LockExclusive).map_err(|error| lock(error.into()))?;
-        let appended = self.append(&lines).map_err(append);
+        let failed = SinkError::io(format!("append to `{}`", self.path.display()));
+        self.append(&lines).map_err(failed)
+    }
+
+    fn rest(&mut self) {
         if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
             tracing::warn!(path = %self.path.display(), %error, "the file could not be unlocked");
         }
-        appended
     }
 
     fn describe(&self) -> String {
         format!("file:{}", self.path.display())
+    }
+}
+
+impl File {
+    /// Who keeps the file locked, as the kernel lists it: a container that was stopped right then, say.
+    fn holder(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let file = self.file.metadata().map_or(0, |metadata| metadata.ino()).to_string();
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:INODE 0 EOF"
+        let holder = locks.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let same = fields.get(5)?.rsplit(':').next() == Some(file.as_str());
+            (fields.get(1) == Some(&"FLOCK") && same).then(|| fields.get(4).copied()).flatten()
+        });
+        let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        format!("{holder} keeps it locked; if that one is stopped, let it go on or end it")
     }
 }
 
@@ -115,6 +151,19 @@ mod tests {
             text.lines().next().unwrap(),
             r#"{"at":"2026-11-23T00:00:00.000Z","sensor":"p.X","container":"a","fence":"1.2","id":"1","trigger":"p.t","payload":{"text":"two\nlines"},"trace_context":null}"#
         );
+    }
+
+    #[test]
+    fn a_file_that_somebody_keeps_locked_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("triggers");
+        let (mut one, mut other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+        one.ready().unwrap();
+        let error = other.ready().unwrap_err();
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.starts_with(&format!("process {} keeps it locked", std::process::id())), "{why}");
+        one.rest();
+        other.ready().unwrap();
     }
 
     #[test]

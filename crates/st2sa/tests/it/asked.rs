@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use st2sa_testbed::{End, SESSION_TTL, Signal, longest_gap};
 
-use crate::scene::{SETTLES, SLACK, SLOW, Scene, tickers};
+use crate::scene::{SETTLES, SLACK, SLOW, Scene, all_are_on, tickers};
 
 /// Between the last poll here and the first one there, beyond the interval: 100 ms, on a machine that is not swamped.
 const GAP: Duration = Duration::from_millis(200 + 100);
@@ -28,8 +28,7 @@ fn a_container_asked_to_stop_hands_over_without_a_gap() {
     scene.source.release(SLOW);
     assert_eq!(scene.a.wait(SETTLES).code(), Some(0), "{}", scene.a.log());
     scene.polled_within(&[SLOW.to_owned()], open.begun + Duration::from_millis(1), SETTLES);
-    let placement = scene.is_well();
-    assert!(placement.values().all(|container| container == "b"), "{placement:?}");
+    all_are_on("b", &scene.is_well());
     let polls = scene.source.polls();
     let released = polls.iter().find(|poll| poll.connection == open.connection).unwrap();
     let (ended, how) = released.ended.unwrap();
@@ -64,8 +63,7 @@ fn an_arbitrator_asked_to_stop_resigns_and_its_successor_moves_nothing() {
     scene.arbitrator.kill(Signal::TERM);
     assert_eq!(scene.arbitrator.wait(SLACK * 2).code(), Some(0), "{}", scene.arbitrator.log());
     scene.arbitrator.restart();
-    let placement = scene.settled(SETTLES);
-    assert!(placement.values().all(|container| container == "a"), "{placement:?}");
+    all_are_on("a", &scene.settled(SETTLES));
     scene.is_well();
     for ticker in tickers(&scene) {
         let gap = longest_gap(&scene.source.polls(), &ticker, since, Instant::now());

@@ -47,12 +47,22 @@ fn get(scene: &Scene, path: &str) -> Value {
 
 /// What the command line answers, as JSON.
 fn asked(scene: &Scene, question: &[&str]) -> Value {
+    let output = output_of(scene, question);
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+/// What it answers a line at a time.
+fn asked_for_lines(scene: &Scene, question: &[&str]) -> Vec<Value> {
+    output_of(scene, question).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn output_of(scene: &Scene, question: &[&str]) -> String {
     let arbitrator = format!("--arbitrator={}", scene.bed.listen());
     let arguments: Vec<&str> = question.iter().copied().chain(["-o", "json", &arbitrator]).collect();
     let mut program: Program = scene.bed.program("question", &arguments);
     let status = program.wait(Duration::from_secs(10));
     assert!(status.success(), "{question:?}: {status}: {}", program.log());
-    serde_json::from_str(&program.output()).unwrap_or_else(|error| panic!("{error}: {}", program.output()))
+    program.output()
 }
 
 /// The values of keys that do not change from one answer to the next.
@@ -110,5 +120,9 @@ fn the_command_line_answers_with_the_same_documents() {
     all_have(&history, HISTORY);
     assert_eq!(history, get(&scene, "/v1/history"));
     assert_eq!(keys(&asked(&scene, &["status"])), STATUS);
-    assert_eq!(LOG.len(), 6);
+    let logs = asked_for_lines(&scene, &["logs", "ticker.Ticker01"]);
+    let of = |stream: &str| logs.iter().find(|line| line["stream"] == stream).unwrap_or_else(|| panic!("{logs:?}"));
+    assert_eq!((&of("stdout")["text"], &of("stdout")["level"]), (&"a line of output".into(), &Value::Null));
+    assert_eq!((&of("log")["text"], &of("log")["level"]), (&"it is set up".into(), &"INFO".into()));
+    logs.iter().for_each(|line| assert_eq!(keys(line), LOG));
 }

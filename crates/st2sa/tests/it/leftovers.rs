@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use st2sa_machine::processes::{Process, below};
+use st2sa_machine::processes::{Process, below, wait_until_dead};
 use st2sa_testbed::{Pack, Signal};
 
 use crate::scene::{SETTLES, SLACK, SLOW, Scene};
@@ -25,6 +25,18 @@ fn daemon(scene: &Scene, but: &BTreeSet<i32>) -> Process {
     })
 }
 
+/// Those of them that live: what they are, and in which state.
+fn described(processes: &[Process]) -> Vec<String> {
+    let living = processes.iter().filter(|process| process.lives());
+    let status = |process: &Process| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+        let lines = status.lines().filter(|line| ["Name", "State", "PPid"].iter().any(|name| line.starts_with(name)));
+        let command = std::fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        format!("{} {} {}", process.pid, lines.collect::<Vec<_>>().join(", "), command.replace('\0', " "))
+    };
+    living.map(status).collect()
+}
+
 fn forking() -> Scene {
     let scene = Scene::of(&[Pack::Ticker(2), Pack::Slow, Pack::Forker]);
     scene.until_slow_is_inside();
@@ -38,10 +50,11 @@ fn a_killed_container_leaves_no_process() {
     let all = below(scene.a.pid());
     assert!(all.contains(&daemon_of_a), "the daemon stands below its container");
     // The guardian, the host, the sensors, the daemon.
-    assert!(all.len() >= 1 + 1 + scene.sensors.len() + 1, "{all:?}");
+    assert!(all.len() >= scene.sensors.len() + 3, "{all:?}");
     scene.a.kill(Signal::KILL);
-    let dead = || (all.iter().all(|process| !process.lives()) && scene.a.processes().is_empty()).then_some(());
-    scene.bed.eventually(DEAD_WITHIN, "everything of the killed container is dead", dead);
+    wait_until_dead(&all, DEAD_WITHIN);
+    assert_eq!(described(&all), Vec::<String>::new());
+    assert_eq!(described(&scene.a.processes()), Vec::<String>::new());
     let daemon_of_b = daemon(&scene, &BTreeSet::from([daemon_of_a.pid]));
     assert!(below(scene.b.pid()).contains(&daemon_of_b));
     scene.is_well();

@@ -1,6 +1,8 @@
 //! Survival, with real processes: what is killed, stopped or asked to stop, and what goes on; what is refused; what
 //! is answered.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect has failed")]
+
 mod asked;
 mod cursor;
 mod documents;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use st2sa_proto::rest::{HistoryRecord, word};
-use st2sa_testbed::{Pack, Placement, Program, Source, Testbed};
+use st2sa_testbed::{Pack, Placement, Poll, Process, Program, Source, Testbed};
 
 /// What a swamped machine may take on top of any bound.
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
@@ -30,6 +30,11 @@ pub(crate) fn testbed() -> Testbed {
 
 pub(crate) fn sensors_of(packs: &[Pack]) -> Vec<String> {
     packs.iter().copied().flat_map(Pack::sensors).collect()
+}
+
+/// Fails unless every sensor is on this container.
+pub(crate) fn all_are_on(container: &str, placement: &Placement) {
+    assert!(placement.values().all(|found| found == container), "not all are on {container}: {placement:?}");
 }
 
 /// All but the slow one.
@@ -89,6 +94,27 @@ impl Scene {
             let took = poll.begun.duration_since(since);
             assert!(took <= bound, "{sensor} has polled after {took:?} only, not within {bound:?}");
         }
+    }
+
+    /// The processes of the ACTIVE instances.
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        self.sensors.iter().filter_map(|sensor| self.bed.sensor_process(sensor)).collect()
+    }
+
+    /// Waits until every sensor has been polled by a process that is none of `held`.
+    pub(crate) fn polled_by_others(&self, held: &[Process], since: Instant, bound: Duration) {
+        for sensor in &self.sensors {
+            let left = (since + bound).saturating_duration_since(Instant::now());
+            let what = format!("{sensor} is polled elsewhere within {bound:?}");
+            let elsewhere =
+                |poll: &&Poll| poll.sensor == *sensor && poll.begun > since && !held.contains(&poll.process);
+            self.bed.eventually(left, &what, || self.source.polls().iter().find(elsewhere).map(drop));
+        }
+    }
+
+    /// Waits until none of `held` lives.
+    pub(crate) fn dead_within(&self, held: &[Process], bound: Duration, what: &str) {
+        self.bed.eventually(bound, what, || held.iter().all(|process| !process.lives()).then_some(()));
     }
 
     /// Waits until every sensor has dispatched something from now on; the slow one's polls are let go for that.

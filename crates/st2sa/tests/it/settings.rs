@@ -80,7 +80,6 @@ fn a_bad_flag_is_refused_by_its_name() {
         (&["up", "--containers=0"], &["--containers", "1 to 64"]),
         (&["up", "--listen=0.0.0.0:9110"], &["listen", "loopback"]),
         (&["up", "--dispatch=nowhere"], &["--dispatch", "nowhere"]),
-        (&["up", &format!("--packs={missing}")], &["--packs", &missing]),
         (&["sensors", "nodot"], &["pack.ClassName"]),
         (&["no-such-command"], &["no-such-command"]),
     ] {

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use st2sa_testbed::{FAILOVER, Poll, Process, SESSION_TTL, Signal};
+use st2sa_machine::processes::below;
+use st2sa_testbed::{FAILOVER, Process, SESSION_TTL, Signal, can_act};
 
-use crate::scene::{SETTLES, SLACK, Scene, TICKER, tickers};
+use crate::scene::{SETTLES, SLACK, SLOW, Scene, TICKER, all_are_on, tickers};
 
 /// Stopped for so long.
 const STOPPED_FOR: Duration = Duration::from_secs(SESSION_TTL.as_secs() * 3);
 
-/// A process that is stopped, and goes on at the end of the time, or when dropped.
+/// A process that is stopped, and goes on at the end of the time.
 struct Stopped<'a> {
     scene: &'a Scene,
     process: Process,
@@ -30,24 +31,19 @@ impl<'a> Stopped<'a> {
     }
 }
 
-fn of(poll: &Poll, process: Process) -> bool {
-    poll.process == process
-}
-
 #[test]
-fn a_stopped_sensor_process_stays_where_it_is_and_goes_on() {
+fn stopped_sensor_processes_stay_where_they_are_and_go_on() {
     let scene = Scene::usual();
     let before = scene.history_length();
-    let process = scene.bed.sensor_process(TICKER).unwrap();
-    let stopped = Stopped::stop(&scene, process);
-    let since = stopped.since;
+    let held = [TICKER, SLOW].map(|sensor| scene.bed.sensor_process(sensor).unwrap());
+    let stopped = held.map(|process| Stopped::stop(&scene, process));
     let others: Vec<String> = tickers(&scene).into_iter().filter(|sensor| sensor != TICKER).collect();
-    scene.polled_within(&others, since, SLACK);
-    let woken = stopped.goes_on_in_time();
-    scene.polled_within(&[TICKER.to_owned()], woken, SLACK);
-    scene.is_well();
-    assert!(scene.source.polls().iter().rev().any(|poll| of(poll, process) && poll.begun > woken));
+    scene.polled_within(&others, stopped[0].since, SLACK);
+    let woken = stopped.map(Stopped::goes_on_in_time);
+    scene.polled_within(&[TICKER.to_owned()], woken[0], SLACK);
+    all_are_on("a", &scene.is_well());
     assert_eq!(scene.history_from(before), []);
+    assert_eq!([TICKER, SLOW].map(|sensor| scene.bed.sensor_process(sensor).unwrap()), held);
 }
 
 #[test]
@@ -59,34 +55,20 @@ fn a_stopped_host_keeps_nobody_from_polling() {
     std::thread::sleep(half.saturating_duration_since(Instant::now()));
     scene.polled_within(&tickers(&scene), half, SLACK);
     stopped.goes_on_in_time();
-    let placement = scene.is_well();
-    assert!(placement.values().all(|container| container == "a"), "{placement:?}");
+    all_are_on("a", &scene.is_well());
     assert_eq!(scene.history_from(before), []);
 }
 
 #[test]
 fn the_sensors_of_a_stopped_container_run_elsewhere_and_do_not_act_when_it_wakes() {
     let scene = Scene::usual();
-    let processes: Vec<Process> =
-        scene.sensors.iter().map(|sensor| scene.bed.sensor_process(sensor).unwrap()).collect();
+    let held = scene.processes();
     let stopped = Stopped::stop(&scene, scene.a.process());
-    // Until the lease ends they go on: what counts is who polls then.
-    let frozen = stopped.since + FAILOVER + SLACK;
-    for sensor in &scene.sensors {
-        let left = frozen.saturating_duration_since(Instant::now());
-        scene.bed.eventually(left, &format!("{sensor} is polled on b"), || {
-            let polls = scene.source.polls();
-            let elsewhere = |poll: &&Poll| poll.sensor == *sensor && !processes.contains(&poll.process);
-            polls.iter().find(elsewhere).map(drop)
-        });
-    }
+    scene.polled_by_others(&held, stopped.since, FAILOVER + SLACK);
     let woken = stopped.goes_on_in_time();
-    let gone = || processes.iter().all(|process| !process.lives()).then_some(());
-    scene.bed.eventually(SLACK, "what a woken container held is dead", gone);
-    let placement = scene.is_well();
-    assert!(placement.values().all(|container| container == "b"), "{placement:?}");
-    let acted =
-        scene.source.polls().into_iter().filter(|poll| processes.contains(&poll.process) && poll.begun >= woken);
+    scene.dead_within(&held, SLACK, "what the woken container held is dead");
+    all_are_on("b", &scene.is_well());
+    let acted = scene.source.polls().into_iter().filter(|poll| held.contains(&poll.process) && poll.begun >= woken);
     assert_eq!(acted.count(), 0, "sensors of the woken container have polled");
     scene.until_ready("a");
 }
@@ -109,16 +91,13 @@ fn a_stopped_arbitrator_goes_on_and_nothing_moves() {
     let scene = Scene::usual();
     let before = scene.history_length();
     let stopped = Stopped::stop(&scene, scene.arbitrator.process());
-    let frozen = || {
-        let processes = scene.a.guardian().pid;
-        let below = st2sa_machine::processes::below(processes);
-        (!below.is_empty() && below.iter().all(|process| process.is_stopped())).then_some(())
-    };
+    let held = below(scene.a.guardian().pid);
+    assert!(held.len() > scene.sensors.len(), "{held:?}");
+    let frozen = || held.iter().all(|process| !can_act(*process)).then_some(());
     scene.bed.eventually(SESSION_TTL + SLACK, "sensors are frozen when the lease ends", frozen);
     let woken = stopped.goes_on_in_time();
     scene.polled_within(&tickers(&scene), woken, FAILOVER + SLACK);
-    let placement = scene.settled(SETTLES);
-    assert!(placement.values().all(|container| container == "a"), "{placement:?}");
+    all_are_on("a", &scene.settled(SETTLES));
     scene.is_well();
     for record in scene.history_from(before) {
         assert_eq!((record.cause.as_str(), record.from, record.to), ("adopted", Some("a".into()), Some("a".into())));

@@ -110,3 +110,12 @@ fn up_starts_a_killed_arbitrator_again_and_nothing_moves() {
     stops(&bed, up);
     source.assert_no_overlap();
 }
+
+#[test]
+fn up_refuses_a_folder_of_packs_that_is_not_there() {
+    let bed = testbed();
+    let missing = bed.folder().join("missing").display().to_string();
+    let mut up = bed.program("up", &["up", &format!("--packs={missing}"), &format!("--listen={}", bed.listen())]);
+    assert_eq!(up.wait(Duration::from_secs(5)).code(), Some(2), "{}", up.log());
+    assert!(up.log().contains(&missing), "{}", up.log());
+}

@@ -9,6 +9,8 @@ class Ticker(PollingSensor):
 
     def setup(self):
         self._ticks = 0
+        self.sensor_service.get_logger(__name__).info("it is set up")
+        print("a line of output")
 
     def poll(self):
         with AtSource(self, "ticker"):

@@ -108,6 +108,22 @@ class NotDerived(Hooks):
         self.service.dispatch("basic.event", None)
 
 
+class Constructs(Hooks, PollingSensor):
+    """Calls when it is made, as its configuration says."""
+
+    def __init__(self, sensor_service, config=None):
+        super().__init__(sensor_service, config)
+        names = [pair.name for pair in sensor_service.list_values()]
+        self._read = {"name": sensor_service.get_value("name"), "names": names}
+        try:
+            eval(self.config.get("do", "None"), {"service": sensor_service})
+        except RuntimeError:
+            self._read["refused"] = True
+
+    def poll(self):
+        self.sensor_service.dispatch("basic.event", self._read)
+
+
 class SetsInterval(Hooks, PollingSensor):
     """Sets its interval when it feels like it."""
 
@@ -162,6 +178,29 @@ class Watcher(Hooks, Sensor):
 
     def cleanup(self):
         self.sensor_service.dispatch("basic.event", {"cleaned": True})
+
+
+class Closes(Hooks, Sensor):
+    """Passive: `cleanup` ends `run`, in the way that its configuration says, and has more to do after that."""
+
+    def setup(self):
+        self.close, self.closed = threading.Event(), threading.Event()
+
+    def run(self):
+        self.close.wait()
+        try:
+            if self.config["how"] == "exits":
+                sys.exit(3)
+            if self.config["how"] == "raises":
+                raise RuntimeError("connection closed")
+        finally:
+            self.closed.set()
+
+    def cleanup(self):
+        self.close.set()
+        self.closed.wait()
+        for number in range(50):
+            self.sensor_service.set_value("cleanup", number)
 
 
 class Returns(Hooks, Sensor):
@@ -255,6 +294,24 @@ class Forks(Hooks, PollingSensor):
 
     def _work(self):
         self.sensor_service.dispatch("basic.event", {"worker": os.getpid(), "parent": os.getppid()})
+
+
+class Daemons(Hooks, PollingSensor):
+    """Starts a daemon that ends at once, and processes that it waits for later."""
+
+    def setup(self):
+        script = "import os, sys; os.setsid(); pid = os.fork(); pid and print(pid)"
+        self.own = [subprocess.Popen(["sh", "-c", "exit 3"], start_new_session=own) for own in (False, True)]
+        self.forked = os.fork()
+        if self.forked == 0:
+            os._exit(4)
+        daemon = int(subprocess.check_output([sys.executable, "-c", script]))
+        self.sensor_service.dispatch("basic.event", {"daemon": daemon})
+
+    def poll(self):
+        codes = [process.wait() for process in self.own]
+        codes.append(os.WEXITSTATUS(os.waitpid(self.forked, 0)[1]))
+        self.sensor_service.dispatch("basic.event", {"codes": codes})
 
 
 class Reloads(Hooks, Sensor):

@@ -1,4 +1,6 @@
-"""A sensor that uses eventlet and patches nothing until it runs."""
+"""A sensor that uses eventlet and patches nothing until it runs, in a way that cannot be seen before."""
+
+import threading
 
 import eventlet
 from st2reactor.sensor.base import PollingSensor
@@ -6,11 +8,12 @@ from st2reactor.sensor.base import PollingSensor
 
 class Spawns(PollingSensor):
     def setup(self):
+        self.native = not eventlet.patcher.is_monkey_patched("thread") and type(threading.Lock()).__name__ == "lock"
         eventlet.spawn_after(0.01, self.sensor_service.dispatch, "green.event", {"spawned": True})
 
     def poll(self):
-        eventlet.monkey_patch()
-        self.sensor_service.dispatch("green.event", {"patched": True})
+        vars(eventlet)["monkey_patch"]()
+        self.sensor_service.dispatch("green.event", {"was_native": self.native})
 
     def cleanup(self):
         pass
