@@ -11,16 +11,19 @@ use st2sa_core::time::Span;
 use st2sa_proto::v1::datastore_server::Datastore as DatastoreService;
 use st2sa_proto::v1::sessions_server::Sessions;
 use st2sa_proto::{FromArbitrator, FromContainer, v1};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::grants::Grants;
 use crate::input::Input;
 
 /// Messages that wait for one container: every status of a thousand sensors, twice. One that reads less is
 /// cut off, and greets again.
 const WAITING_AT_MOST: usize = 4_096;
+/// Messages of one container that the loop has not heard yet.
+const UNHEARD_AT_MOST: usize = 256;
 /// A name, in bytes, at the most.
 const NAME_BYTES_AT_MOST: usize = 512;
 /// A value, in bytes, at the most.
@@ -44,29 +47,35 @@ impl Sessions for Doors {
     async fn open(&self, request: Request<Streaming<v1::FromContainer>>) -> Result<Response<Self::OpenStream>, Status> {
         let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (sender, waiting) = mpsc::channel(WAITING_AT_MOST);
-        let closed = sender.clone();
         self.inputs.send(Input::Opened(stream, sender)).map_err(|_| stopping())?;
         let (mut messages, inputs) = (request.into_inner(), self.inputs.clone());
+        // Dropped with the answers: when the loop ends them, and when the container is gone.
+        let (answering, ended) = oneshot::channel::<()>();
         tokio::spawn(async move {
-            let ended = async { hear(stream, &mut messages, &inputs).await };
             tokio::select! {
-                () = ended => {}
-                () = closed.closed() => {}
+                () = hear(stream, &mut messages, &inputs) => {}
+                _ = ended => {}
             }
             // Nobody listens any more when the arbitrator stops.
             let _ = inputs.send(Input::Closed(stream));
         });
-        let answers = ReceiverStream::new(waiting).map(|message: FromArbitrator| Ok(message.encode()));
+        let answers = ReceiverStream::new(waiting).map(move |message: FromArbitrator| {
+            let _kept = &answering;
+            Ok(message.encode())
+        });
         Ok(Response::new(Box::pin(answers)))
     }
 }
 
-/// Hands on what a container says until its stream ends, or it says what nobody understands.
+/// Hands on what a container says until its stream ends, or it says what nobody understands. It is read no faster
+/// than the loop hears.
 async fn hear(stream: StreamId, messages: &mut Streaming<v1::FromContainer>, inputs: &Sender<Input>) {
+    let unheard = Arc::new(Semaphore::new(UNHEARD_AT_MOST));
     loop {
+        let Ok(place) = Arc::clone(&unheard).acquire_owned().await else { return };
         match messages.message().await {
             Ok(Some(message)) => match FromContainer::decode(message) {
-                Ok(Some(message)) => drop(inputs.send(Input::Said(stream, message))),
+                Ok(Some(message)) => drop(inputs.send(Input::Said(stream, message, place))),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%stream, %error, "a container's stream is closed: it sent what is not understood");
@@ -83,6 +92,7 @@ async fn hear(stream: StreamId, messages: &mut Streaming<v1::FromContainer>, inp
 pub(crate) struct Values {
     pub(crate) inputs: Sender<Input>,
     pub(crate) datastore: Arc<dyn Datastore>,
+    pub(crate) grants: Grants,
 }
 
 #[tonic::async_trait]
@@ -113,12 +123,12 @@ impl DatastoreService for Values {
         }
         let writes = writes.into_iter().map(write).collect::<Result<_, _>>()?;
         let (answer, answered) = oneshot::channel();
-        self.inputs.send(Input::MayStore(sensor, fence, answer)).map_err(|_| stopping())?;
+        self.inputs.send(Input::MayStore(answer)).map_err(|_| stopping())?;
         let token = answered.await.map_err(|_| stopping())?;
-        let token = token.ok_or_else(|| {
-            Status::failed_precondition(format!("fence {fence} is not the newest one of a leadership in force here"))
-        })?;
-        self.datastore.apply(token, writes).await.map_err(|error| failed(&error))?;
+        let token = token.ok_or_else(|| Status::failed_precondition("this arbitrator does not lead"))?;
+        let grants = self.grants.clone();
+        let still = Box::new(move || grants.allow(&sensor, fence));
+        self.datastore.apply(token, still, writes).await.map_err(|error| failed(&error))?;
         Ok(Response::new(v1::ApplyReply {}))
     }
 }

@@ -2,27 +2,27 @@
 
 use st2sa_core::arbiter::{ContainerView, Phase, SensorView};
 use st2sa_core::engine::{LeaderSeen, Reply, Token};
-use st2sa_core::names::{Fence, RequestId, SensorRef, StreamId, Term};
+use st2sa_core::names::{RequestId, StreamId, Term};
 use st2sa_proto::{FromArbitrator, FromContainer};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::roster::Roster;
 
 /// One thing that happened.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// A container has connected; what is sent to it goes here, and dropping that closes the stream.
+    /// A container has connected; what is sent to it goes here, and the stream ends when that is dropped.
     Opened(StreamId, mpsc::Sender<FromArbitrator>),
-    /// It said something.
-    Said(StreamId, FromContainer),
+    /// It said something; the place is given back when it has been heard.
+    Said(StreamId, FromContainer, OwnedSemaphorePermit),
     /// Its stream has ended.
     Closed(StreamId),
     /// The engine has answered, or has not for a heartbeat.
     Engine(RequestId, Reply),
     /// Somebody wants to know how things are.
     Look(oneshot::Sender<View>),
-    /// May this sensor store something under this fence? The answer names the leadership to do it under.
-    MayStore(SensorRef, Fence, oneshot::Sender<Option<Token>>),
+    /// Under which leadership may values be stored, if any is in force here?
+    MayStore(oneshot::Sender<Option<Token>>),
     /// May this arbitrator answer for the datastore?
     MayRead(oneshot::Sender<bool>),
     /// Asked to stop.

@@ -11,6 +11,7 @@
 //! | signals | SIGTERM and SIGINT | the kernel | the loop |
 
 mod chronicle;
+mod grants;
 mod grpc;
 mod input;
 mod rest;
@@ -92,6 +93,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// When it cannot start; what goes wrong later is in its log.
 pub fn run(options: Options) -> Result<(), StartError> {
     options.timing.check()?;
+    identity::allow_open_files();
     let folder = &options.data_folder;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(FileError::io("create", folder))?;
     let _lock = Lock::take(folder, &format!("arbitrator, process {}", std::process::id()))?;
@@ -111,16 +113,18 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let answers = rest::Answers {
         inputs: inputs.clone(),
         chronicle: chronicle.clone(),
-        http: reqwest::Client::new(),
+        // A container has no business to send anybody elsewhere.
+        http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default(),
         me: me.to_string(),
         since: Instant::now(),
     };
+    let grants = grants::Grants::default();
     let (stop, stopped) = oneshot::channel();
     let (address, server) = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(options.listen).await;
         let listener = listener.map_err(failed(format!("listen at {}", options.listen)))?;
         let address = listener.local_addr().map_err(failed("learn its own address"))?;
-        let router = router(inputs.clone(), datastore, answers);
+        let router = router(inputs.clone(), datastore, grants.clone(), answers);
         // A heartbeat is not to wait for the next one.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let server = tokio::spawn(async move {
@@ -152,6 +156,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
         runtime: runtime.handle().clone(),
         inputs,
         chronicle,
+        grants,
+        store_silent: None,
         term_file,
         answer_within,
         streams: BTreeMap::new(),
@@ -168,12 +174,17 @@ pub fn run(options: Options) -> Result<(), StartError> {
     Ok(())
 }
 
-fn router(inputs: Sender<Input>, datastore: Arc<dyn Datastore>, answers: rest::Answers) -> axum::Router {
+fn router(
+    inputs: Sender<Input>,
+    datastore: Arc<dyn Datastore>,
+    grants: grants::Grants,
+    answers: rest::Answers,
+) -> axum::Router {
     let doors = grpc::Doors { inputs: inputs.clone(), streams: Arc::default() };
     let sessions = SessionsServer::new(doors)
         .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
-    let values = DatastoreServer::new(grpc::Values { inputs, datastore })
+    let values = DatastoreServer::new(grpc::Values { inputs, datastore, grants })
         .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
     let grpc = tonic::service::Routes::new(sessions).add_service(values);

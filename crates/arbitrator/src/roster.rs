@@ -9,6 +9,9 @@ use st2sa_proto::{About, InstanceReport};
 /// Containers that are not registered any more are remembered, as lost, up to so many.
 const LOST_AT_MOST: usize = 1_000;
 
+/// Sensors of one container whose reports are kept: more than any node runs.
+const INSTANCES_AT_MOST: usize = 20_000;
+
 /// Every container that is, or was lately, registered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
@@ -66,6 +69,9 @@ impl Roster {
     pub(crate) fn reported(&mut self, now: Time, stream: StreamId, reports: Vec<InstanceReport>) {
         let Some(entry) = self.of(stream) else { return };
         for report in reports {
+            if entry.instances.len() >= INSTANCES_AT_MOST && !entry.instances.contains_key(&report.sensor) {
+                continue;
+            }
             entry.instances.insert(report.sensor.clone(), (now, report));
         }
     }

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::chronicle::Chronicle;
+use crate::grants::Grants;
 use crate::input::{Input, View};
 use crate::roster::{Entry, Roster};
 
@@ -29,6 +30,8 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(1);
 const INPUTS_AT_ONCE: usize = 1_000;
 /// A resignation takes this long at the most; then the arbitrator stops without.
 const RESIGNED_WITHIN: Span = Span::from_secs(2);
+/// So many requests without an answer are more than a hiccup.
+const SILENT_REQUESTS: u32 = 3;
 /// Alarms remembered for people.
 const ALARMS_AT_MOST: usize = 100;
 /// The request number of the resignation that a signal asks for; operators' begin above.
@@ -41,6 +44,9 @@ pub(crate) struct Shell {
     pub(crate) runtime: Handle,
     pub(crate) inputs: Sender<Input>,
     pub(crate) chronicle: Chronicle,
+    pub(crate) grants: Grants,
+    /// Since when the store has answered nothing, and how many requests.
+    pub(crate) store_silent: Option<(Time, u32)>,
     /// Where the highest term seen is kept.
     pub(crate) term_file: PathBuf,
     /// How long an engine's answer is waited for.
@@ -83,19 +89,23 @@ impl Shell {
         let now = clock::now();
         match input {
             Input::Opened(stream, sender) => drop(self.streams.insert(stream, sender)),
-            Input::Said(stream, message) => self.hear(now, stream, message),
+            Input::Said(stream, message, place) => {
+                self.hear(now, stream, message);
+                drop(place);
+            }
             Input::Closed(stream) => {
                 self.streams.remove(&stream);
                 self.roster.closed(stream);
                 self.handle(Event::StreamClosed(stream));
             }
-            Input::Engine(request, reply) => self.handle(Event::Engine { request, reply }),
+            Input::Engine(request, reply) => {
+                self.note_store(now, reply == Reply::Unknown);
+                self.handle(Event::Engine { request, reply });
+            }
             Input::Look(answer) => drop(answer.send(self.view(now))),
-            Input::MayStore(sensor, fence, answer) => {
-                let active = self.arbiter.active(&sensor).is_some_and(|(_, newest)| newest == fence);
-                let token = self.arbiter.leadership(now).filter(|_| active).cloned();
+            Input::MayStore(answer) => {
                 // Whoever asked may have gone.
-                let _ = answer.send(token);
+                let _ = answer.send(self.arbiter.leadership(now).cloned());
             }
             Input::MayRead(answer) => drop(answer.send(self.arbiter.leads(now).is_some())),
             Input::Terminate => {
@@ -145,6 +155,9 @@ impl Shell {
             for command in self.arbiter.handle(clock::now(), event) {
                 self.carry_out(command, &mut events);
             }
+            if self.arbiter.phase().is_none() {
+                self.grants.clear();
+            }
         }
     }
 
@@ -155,7 +168,10 @@ impl Shell {
             Command::Close(stream) => drop(self.streams.remove(&stream)),
             Command::Engine { request, ask } => self.ask(request, ask),
             Command::Remember(term) => self.remember(term),
-            Command::Record(record) => self.record(&record),
+            Command::Record(record) => {
+                self.grants.note(&record);
+                self.record(&record);
+            }
             Command::Alarm(alarm) => self.alarm(&alarm),
             // One arbitrator alone has no peers; and a signal waits for no answer: the loop sees that the
             // leadership is over.
@@ -191,10 +207,30 @@ impl Shell {
         let (engine, inputs) = (Arc::clone(&self.engine), self.inputs.clone());
         let within = clock::duration(self.answer_within);
         self.runtime.spawn(async move {
-            let reply = tokio::time::timeout(within, engine.ask(ask)).await.unwrap_or(Reply::Unknown);
+            let deadline = tokio::time::Instant::now() + within;
+            let reply = tokio::time::timeout_at(deadline, engine.ask(ask)).await.unwrap_or(Reply::Unknown);
+            if reply == Reply::Unknown {
+                // Said no sooner, so that what is tried again is not tried without pause.
+                tokio::time::sleep_until(deadline).await;
+            }
             // Nobody listens any more when the arbitrator stops.
             let _ = inputs.send(Input::Engine(request, reply));
         });
+    }
+
+    /// A store that answers nothing is an alarm for as long as that lasts: without it nothing can be moved.
+    fn note_store(&mut self, now: Time, silent: bool) {
+        match (&mut self.store_silent, silent) {
+            (Some((_, requests)), true) => *requests += 1,
+            (None, true) => self.store_silent = Some((now, 1)),
+            (Some((since, requests)), false) => {
+                if *requests >= SILENT_REQUESTS {
+                    tracing::info!(after = %now.since(*since), "the store answers again");
+                }
+                self.store_silent = None;
+            }
+            (None, false) => {}
+        }
     }
 
     fn remember(&self, term: Term) {
@@ -247,6 +283,14 @@ impl Shell {
     }
 
     fn view(&self, now: Time) -> View {
+        let silent = self.store_silent.filter(|(_, requests)| *requests >= SILENT_REQUESTS);
+        let silent = silent.map(|(since, _)| {
+            let engine = self.engine.describe();
+            format!(
+                "now: the store ({engine}) has not answered for {}: nothing can be moved; is its disk full?",
+                now.since(since)
+            )
+        });
         View {
             term: self.arbiter.leads(now),
             phase: self.arbiter.phase().copied(),
@@ -254,7 +298,7 @@ impl Shell {
             sensors: self.arbiter.sensors(),
             containers: self.arbiter.containers(),
             roster: self.roster.clone(),
-            alarms: self.alarms.iter().cloned().collect(),
+            alarms: self.alarms.iter().cloned().chain(silent).collect(),
         }
     }
 }

@@ -59,7 +59,11 @@ impl Calls {
             Ask::Dispatch { trigger, payload, trace_context } => {
                 self.dispatch(whose, sensor, trigger, payload, trace_context).await
             }
-            Ask::Set { name, value, local, ttl } => match full_name(sensor, &name, local) {
+            Ask::Set { encrypt: true, .. } => {
+                let why = "encrypted values need StackStorm's own datastore: this one would keep the secret as it is";
+                Err(Some(refused("RuntimeError", why.to_owned())))
+            }
+            Ask::Set { name, value, local, ttl, encrypt: false } => match full_name(sensor, &name, local) {
                 Ok(name) => {
                     let ttl_ms = ttl.map(millis);
                     let write = Effect::Write(ValueWrite { name, value: Some(value), ttl_ms });

@@ -56,7 +56,7 @@ impl Publisher {
                     let done = match datastore.apply(&sensor, id, write).await {
                         Some(Ok(())) => Input::Published(sensor, id),
                         Some(Err(problem)) => Input::Refused(sensor, id, problem),
-                        None => return,
+                        None => Input::NotPublished(sensor, id),
                     };
                     // Nobody listens any more when the container stops.
                     let _ = inputs.send(done);

@@ -77,10 +77,16 @@ impl Gate {
         self.inner().valid.remove(&id);
     }
 
-    /// Takes the fences from the session, after each of its steps and before what follows from it is said.
-    pub(crate) fn update(&self, session: &Session) {
-        let fences = session.instances().filter_map(|view| Some((view.sensor.clone(), view.fence?))).collect();
-        self.inner().fences = fences;
+    /// Takes the fences from the session, after each of its steps and before what follows from it is said; returns
+    /// what has become ACTIVE (`true`) or is so no more.
+    pub(crate) fn update(&self, session: &Session) -> Vec<(SensorRef, Fence, bool)> {
+        let fences: BTreeMap<SensorRef, Fence> =
+            session.instances().filter_map(|view| Some((view.sensor.clone(), view.fence?))).collect();
+        let before = std::mem::replace(&mut self.inner().fences, fences.clone());
+        let ended = before.iter().filter(|(sensor, _)| !fences.contains_key(*sensor));
+        let ended = ended.map(|(sensor, fence)| (sensor.clone(), *fence, false));
+        let begun = fences.iter().filter(|(sensor, _)| !before.contains_key(*sensor));
+        ended.chain(begun.map(|(sensor, fence)| (sensor.clone(), *fence, true))).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -109,7 +115,9 @@ impl Gate {
         let gate = Self::new(lease);
         let fence = Fence { term: st2sa_core::names::Term(1), n: 1 };
         gate.inner().fences.insert(sensor.clone(), fence);
-        effects.iter().for_each(|id| gate.admit(*id));
+        for id in effects {
+            gate.admit(*id);
+        }
         gate
     }
 }

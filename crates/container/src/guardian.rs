@@ -168,6 +168,7 @@ impl Hands {
             }
             self.look_at_lease(line);
             self.kill();
+            self.start_waiting(line);
             self.reap(line);
             self.lease.guardian_passes(clock::now());
             self.wait(line);
@@ -198,11 +199,16 @@ impl Hands {
                 order @ Order::Start { .. } => self.waiting.push(order),
                 Order::Kill { process, pid } => self.to_kill.push((process, pid)),
             }
-            if !self.stopped {
-                for order in std::mem::take(&mut self.waiting) {
-                    self.start(line, order);
-                }
-            }
+        }
+    }
+
+    /// Starts what was ordered to be started, unless that is frozen: it would not begin, and would be waited for.
+    fn start_waiting(&mut self, line: BorrowedFd<'_>) {
+        if self.stopped || self.herd.is_frozen() {
+            return;
+        }
+        for order in std::mem::take(&mut self.waiting) {
+            self.start(line, order);
         }
     }
 
@@ -223,9 +229,6 @@ impl Hands {
                 Decision::Thaw => {
                     self.herd.thaw(own_pid());
                     self.stopped = false;
-                    for order in std::mem::take(&mut self.waiting) {
-                        self.start(line, order);
-                    }
                     // The look right after: the lease may have ended in between.
                     self.act(line, Event::Wake);
                 }
@@ -273,7 +276,7 @@ impl Hands {
 
     /// Kills everything that it guards.
     fn kill_everything(&self) {
-        self.herd.kill(&processes::children(own_pid()));
+        self.herd.kill(own_pid(), None);
         self.herd.remove();
     }
 
@@ -296,6 +299,8 @@ impl Hands {
             tell(line, &Told::Ended { host, how: status.to_string() });
         }
         let adopted = self.adopted();
+        // One that lost its sensor process just now: nothing is said to be gone before it is, too.
+        let orphans = adopted.iter().any(|process| process.lives());
         if !adopted.is_empty() {
             processes::kill_trees(&adopted);
             // Zombies of adopted processes are reaped by number, lest a host's status be taken away.
@@ -306,7 +311,7 @@ impl Hands {
         let now = clock::now();
         self.dying.retain_mut(|dying| {
             dying.all.retain(|process| process.lives());
-            let gone = dying.all.is_empty() || now >= dying.since + DEAD_AFTER;
+            let gone = dying.all.is_empty() && !orphans || now >= dying.since + DEAD_AFTER;
             if gone {
                 tell(line, &Told::Gone { process: dying.process });
             }

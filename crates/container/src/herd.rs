@@ -3,7 +3,7 @@
 
 use std::io;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use st2sa_machine::cgroup::Cgroup;
 use st2sa_machine::processes::{self, Process};
@@ -18,14 +18,31 @@ pub(crate) struct Herd {
 }
 
 impl Herd {
-    /// The guardian's: it makes the group, if it may.
+    /// The guardian's: it makes the group, if it may. Each guardian has its own: an earlier one may be left frozen.
     pub(crate) fn make(mark: &str) -> Self {
-        Self { group: Cgroup::make(&group_of(mark)) }
+        Self { group: Cgroup::make(&group_of(mark, std::process::id())) }
     }
 
     /// The container's: the group that its guardian has made.
-    pub(crate) fn find(mark: &str) -> Self {
-        Self { group: Cgroup::find(&group_of(mark)) }
+    pub(crate) fn of(mark: &str, guardian: u32) -> Self {
+        Self { group: Cgroup::find(&group_of(mark, guardian)).pop() }
+    }
+
+    /// Kills and removes whatever is left of the groups of a run; whether nothing is.
+    pub(crate) fn end_all(mark: &str) -> bool {
+        let groups = Cgroup::find(&format!("st2sa-{mark}"));
+        let ended = groups.iter().map(|group| {
+            let empty = group.kill(DEAD_WITHIN);
+            group.remove();
+            empty
+        });
+        // Each of them, also after one that is not.
+        ended.fold(true, |all, one| all & one)
+    }
+
+    /// Whether what is started in it would not begin.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.group.as_ref().is_some_and(Cgroup::is_frozen)
     }
 
     /// How it is held together, for people.
@@ -46,9 +63,7 @@ impl Herd {
         };
         if !frozen {
             tracing::error!("a sensor process cannot be frozen: all are killed");
-            let others: Vec<Process> =
-                processes::children(root).into_iter().filter(|child| Some(child.pid) != but).collect();
-            self.kill(&others);
+            self.kill(root, but);
         }
     }
 
@@ -61,13 +76,23 @@ impl Herd {
         processes::continue_below(root);
     }
 
-    /// Kills `roots` and everything below them, and all of the group; returns whether all is dead.
-    pub(crate) fn kill(&self, roots: &[Process]) -> bool {
-        let killed = processes::kill_trees(roots);
-        if let Some(group) = &self.group {
-            group.kill();
+    /// Kills everything below `root`, and all of the group, until nothing is left; returns whether that came to be.
+    ///
+    /// What loses its parent meanwhile comes to be below `root` itself: it is looked for again.
+    pub(crate) fn kill(&self, root: i32, but: Option<i32>) -> bool {
+        let since = Instant::now();
+        loop {
+            let children = processes::children(root).into_iter();
+            let living: Vec<Process> = children.filter(|child| Some(child.pid) != but && child.lives()).collect();
+            let empty = self.group.as_ref().is_none_or(|group| group.kill(DEAD_WITHIN));
+            if living.is_empty() && empty {
+                return true;
+            }
+            if since.elapsed() >= DEAD_WITHIN {
+                return false;
+            }
+            processes::wait_until_dead(&processes::kill_trees(&living), DEAD_WITHIN);
         }
-        processes::wait_until_dead(&killed, DEAD_WITHIN)
     }
 
     /// Nothing is left in it.
@@ -78,6 +103,6 @@ impl Herd {
     }
 }
 
-fn group_of(mark: &str) -> String {
-    format!("st2sa-{mark}")
+fn group_of(mark: &str, guardian: u32) -> String {
+    format!("st2sa-{mark}-{guardian}")
 }

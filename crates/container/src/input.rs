@@ -59,6 +59,8 @@ pub(crate) enum Input {
     },
     /// An effect is confirmed.
     Published(SensorRef, EntryId),
+    /// An effect was not handed on: it might not, right then.
+    NotPublished(SensorRef, EntryId),
     /// An effect is refused for good, and why.
     Refused(SensorRef, EntryId, String),
     /// The guardian of this generation said something.

@@ -117,7 +117,7 @@ impl Keeper {
     /// Stops every process but the guardian, by the container's own hand; also those of a guardian that has
     /// just died, which are below the container then.
     pub(crate) fn freeze(&self) {
-        Herd::find(&self.mark).freeze(own_pid(), Some(self.pid()));
+        Herd::of(&self.mark, self.child.id()).freeze(own_pid(), Some(self.pid()));
     }
 
     /// When to look at it next.
@@ -156,8 +156,8 @@ impl Keeper {
     /// Ends the guardian and everything below it.
     pub(crate) fn end(&mut self) {
         // Nothing of it may be missed: all that it guarded is below it, or below this process once it is dead.
-        let herd = Herd::find(&self.mark);
-        if !herd.kill(&processes::children(own_pid())) {
+        let herd = Herd::of(&self.mark, self.child.id());
+        if !herd.kill(own_pid(), None) {
             tracing::warn!("a process that was killed does not end: it hangs in the kernel");
         }
         if let Err(error) = self.child.wait() {

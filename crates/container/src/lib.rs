@@ -120,6 +120,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// # Errors
 /// When it cannot start; what goes wrong later is in its log, and in how it ends.
 pub fn run(options: Options) -> Result<Ending, StartError> {
+    identity::allow_open_files();
     let state = state::State::open(&options.state_folder, &options.name)?;
     let python_path = python::write(&state.folder)?;
     let socket = state.folder.join("sensors.sock");

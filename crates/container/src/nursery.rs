@@ -4,6 +4,7 @@
 //! can be offered. What the session asks to have spawned is then there already.
 
 mod child;
+mod heard;
 mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +14,16 @@ use std::sync::Arc;
 use serde_json::Value;
 use st2sa_core::message::{Effects, Kind, Offer};
 use st2sa_core::names::{ProcessId, SensorRef};
-use st2sa_core::session::{Event, Outcome};
+use st2sa_core::session::Event;
 use st2sa_core::time::{Span, Time};
+use st2sa_machine::clock;
 use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
 use crate::guardian::Told;
 use crate::input::Whose;
 use crate::keeper::Keeper;
-use crate::logbook::{Logbook, Stream};
+use crate::logbook::Logbook;
 use crate::sockets::Tokens;
 use crate::wire::{self, Do, Operation};
 use child::{Child, Phase};
@@ -29,6 +31,8 @@ use host::Host;
 
 /// Loading counts as hung after this: longer than any import seen, shorter than anybody's patience.
 const LOADED_WITHIN: Span = Span::from_secs(60);
+/// A host forks in milliseconds; one that has not told of it after this does not answer at all.
+const FORKED_WITHIN: Span = Span::from_secs(1);
 /// `cleanup()` may take so long; then its process is killed.
 const STOPPED_WITHIN: Span = Span::from_secs(1);
 /// What could not be loaded is tried again after this, doubled each time, up to the longest: a dependency
@@ -39,6 +43,9 @@ const RETRY_LONGEST: Span = Span::from_secs(300);
 /// A host that ends again within this has been killed by one of its sensors, for all one knows: then their
 /// processes' ends count as failures, and move them.
 const HOST_FORGIVEN_AFTER: Span = Span::from_secs(60);
+
+/// In the place of a sensor process's number, where a host is killed.
+const HOST: u64 = 0;
 
 /// Where hosts find what they need.
 #[derive(Clone, Debug)]
@@ -101,7 +108,9 @@ impl Nursery {
                 sensors.insert(reference.clone(), known);
             }
         }
-        sensors.keys().for_each(|sensor| logbook.begin(sensor));
+        for sensor in sensors.keys() {
+            logbook.begin(sensor);
+        }
         Self {
             home,
             packs,
@@ -231,11 +240,15 @@ impl Nursery {
         whose: Whose,
         pid: i32,
         sender: mpsc::UnboundedSender<Operation>,
+        keeper: &mut Keeper,
     ) {
         match whose {
             Whose::Host(number) => {
                 if let Some(host) = self.hosts.get_mut(&number) {
-                    host.connected(connection, sender);
+                    if !host.connected(connection, pid, sender) {
+                        tracing::warn!(pid, "a process speaks in a host's name: it is not heard");
+                        return;
+                    }
                     for child in self.children.values_mut().filter(|child| child.host == number) {
                         child.fork(now, host);
                     }
@@ -250,7 +263,9 @@ impl Nursery {
                 let _ = sender.send(load);
                 if child.connection.is_none() {
                     child.connection = Some((connection, sender));
-                    child.pid = child.pid.or(Some(pid));
+                    if child.pid.replace(pid).is_none() && child.ends() {
+                        keeper.kill(number, pid);
+                    }
                 } else if let Some(triggers) = &child.activation {
                     let _ = sender.send(Operation::Do(Do::Activate { triggers: triggers.clone() }));
                 }
@@ -261,7 +276,7 @@ impl Nursery {
     /// A process said something.
     pub(crate) fn said(&mut self, now: Time, connection: u64, whose: Whose, event: wire::Event, keeper: &mut Keeper) {
         match whose {
-            Whose::Host(_) => self.host_said(event, keeper),
+            Whose::Host(host) => self.host_said(host, event, keeper),
             Whose::Sensor(number) => {
                 let first = |child: &Child| child.connection.as_ref().is_some_and(|(own, _)| *own == connection);
                 if self.children.get(&number).is_some_and(first) {
@@ -307,6 +322,9 @@ impl Nursery {
         match told {
             Told::Started { host, pid } => {
                 tracing::info!(host, pid, "a host was started");
+                if let Some(host) = self.hosts.get_mut(&host) {
+                    host.pid = Some(pid);
+                }
             }
             Told::Ended { host, how } => self.host_ended(now, host, &how, keeper),
             Told::Gone { process } => self.gone(now, process),
@@ -334,12 +352,23 @@ impl Nursery {
         children.chain(retries).min()
     }
 
+    /// Everything was frozen for so long: nothing of it could go on.
+    pub(crate) fn thawed(&mut self, frozen: Span) {
+        self.children.values_mut().for_each(|child| child.shift(frozen));
+    }
+
     /// Does what is due.
     pub(crate) fn on_time(&mut self, now: Time, keeper: &mut Keeper) {
         let overdue = |(number, child): (&u64, &Child)| child.deadline().filter(|at| now >= *at).map(|_| *number);
         let overdue: Vec<u64> = self.children.iter().filter_map(overdue).collect();
         for number in overdue {
             let child = self.children.get(&number);
+            if let Some(Child { phase: Phase::Ending { .. }, host, .. }) = child {
+                // Its number was never told: the host does not answer, and is ended with all that it forked.
+                let host = *host;
+                self.end_host(number, host, keeper);
+                continue;
+            }
             if let Some(child) = child.filter(|child| child.is_loading()) {
                 let sensor = child.sensor.clone();
                 let within = LOADED_WITHIN.as_millis() / 1_000;
@@ -381,6 +410,18 @@ impl Nursery {
         self.children.insert(number, child);
     }
 
+    /// Ends a host that does not do what it is told; without one, a child that it never forked is gone.
+    fn end_host(&mut self, child: u64, host: u64, keeper: &mut Keeper) {
+        if let Some(child) = self.children.get_mut(&child) {
+            child.phase = Phase::Ending { until: None };
+        }
+        match self.hosts.get(&host).and_then(|host| host.pid) {
+            // Its guardian says when it has ended: then its children are ended, too.
+            Some(pid) => keeper.kill(HOST, pid),
+            None => keeper.kill(child, 0),
+        }
+    }
+
     fn host_for(&mut self, python: PathBuf, keeper: &mut Keeper) -> u64 {
         if let Some((number, _)) = self.hosts.iter().find(|(_, host)| host.python == python) {
             return *number;
@@ -395,133 +436,20 @@ impl Nursery {
         number
     }
 
-    fn host_said(&mut self, event: wire::Event, keeper: &mut Keeper) {
-        match event {
-            wire::Event::Forked { process, pid } => {
-                if let Some(child) = self.children.get_mut(&process) {
-                    child.pid = Some(pid);
-                    if child.ends() {
-                        keeper.kill(process, pid);
-                    }
-                }
-            }
-            wire::Event::ForkFailed { process, error } => {
-                tracing::error!(process, error, "a sensor process could not be forked");
-                self.end(process, keeper);
-            }
-            wire::Event::Exited { process, status } => {
-                if let Some(known) = self.children.get(&process).and_then(|child| self.sensors.get_mut(&child.sensor))
-                    && status != 0
-                    && known.last_error.is_none()
-                {
-                    known.last_error = Some(format!("its process ended with status {status}"));
-                }
-                self.end(process, keeper);
-            }
-            _ => {}
-        }
-    }
-
-    fn sensor_said(&mut self, now: Time, number: u64, event: wire::Event) {
-        let Some(child) = self.children.get_mut(&number) else { return };
-        let Some(known) = self.sensors.get_mut(&child.sensor) else { return };
-        match event {
-            wire::Event::Ready { kind, poll_interval } => {
-                let interval = poll_interval.and_then(child::interval);
-                let kind = match (kind, interval) {
-                    (wire::Kind::Polling, Some(interval)) => Kind::Polling { interval },
-                    (wire::Kind::Polling | wire::Kind::Passive, _) => Kind::Passive,
-                };
-                child.phase = Phase::Ready;
-                known.tries = 0;
-                if known.disabled.take().is_some() {
-                    known.last_error = None;
-                    tracing::info!(sensor = %child.sensor, "it can be loaded now");
-                }
-                match (known.kind, kind) {
-                    // Sensors set their interval themselves, some at random: that is no other sensor.
-                    (Some(Kind::Polling { .. }), Kind::Polling { .. }) => {
-                        self.events.extend(child.paced(poll_interval));
-                    }
-                    (before, kind) => {
-                        self.offers_changed |= before != Some(kind);
-                        known.kind = Some(kind);
-                    }
-                }
-                self.events.extend(child.process.map(Event::Ready));
-            }
-            wire::Event::Activated { poll_interval } if child.phase == Phase::Activating => {
-                child.phase = Phase::Idle;
-                self.events.extend(child.paced(poll_interval));
-                self.events.extend(child.process.map(Event::Activated));
-            }
-            wire::Event::PollReturned { number, ok, error, traceback, poll_interval } => {
-                let Phase::Polling { number: asked, since } = child.phase else { return };
-                if asked != number {
-                    return;
-                }
-                child.phase = Phase::Idle;
-                known.last_poll_took = Some(now.since(since));
-                if !ok {
-                    known.errors += 1;
-                    let error = wire::cut(error.unwrap_or_else(|| "poll() raised".to_owned()));
-                    self.logbook.write(&child.sensor, Stream::Log, Some("ERROR"), &format!("poll() raised {error}"));
-                    for line in wire::cut(traceback.unwrap_or_default()).lines() {
-                        self.logbook.write(&child.sensor, Stream::Stderr, None, line);
-                    }
-                    known.last_error = Some(error);
-                }
-                self.events.extend(child.paced(poll_interval));
-                let outcome = if ok { Outcome::Good(None) } else { Outcome::Raised { effects: false } };
-                self.events.extend(child.process.map(|process| Event::PollReturned { process, outcome }));
-            }
-            wire::Event::RunReturned => {
-                self.logbook.write(&child.sensor, Stream::Log, Some("INFO"), "run() returned: it is left at that");
-            }
-            wire::Event::Failed { phase, error, file, line, hint, traceback } => {
-                let place = file.map(|file| line.map_or(file.clone(), |line| format!("{file}:{line}")));
-                let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-                let hint = hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
-                let problem = wire::cut(format!("{place}{error}{hint}"));
-                for line in wire::cut(traceback.unwrap_or_default()).lines() {
-                    self.logbook.write(&child.sensor, Stream::Stderr, None, line);
-                }
-                known.last_error = Some(problem.clone());
-                let sensor = child.sensor.clone();
-                if phase == "load" {
-                    self.disable(now, &sensor, problem);
-                } else {
-                    self.logbook.write(&sensor, Stream::Log, Some("ERROR"), &format!("{phase}() failed: {problem}"));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The sensor cannot be loaded: it is not offered until it can.
-    fn disable(&mut self, now: Time, sensor: &SensorRef, problem: String) {
-        let Some(known) = self.sensors.get_mut(sensor) else { return };
-        let wait = (RETRY_FIRST * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
-        known.tries += 1;
-        known.retry_at = Some(now + wait);
-        self.offers_changed |= known.kind.take().is_some();
-        tracing::error!(%sensor, problem, "the sensor cannot be loaded: it is disabled here, and no other");
-        known.last_error = Some(problem.clone());
-        known.disabled = Some(problem);
-    }
-
     /// Has a process killed, whatever it is doing.
     fn end(&mut self, number: u64, keeper: &mut Keeper) {
         let Some(child) = self.children.get_mut(&number) else { return };
-        if child.phase == Phase::Ending {
+        if matches!(child.phase, Phase::Ending { .. }) {
             return;
         }
         let asked_of_host = child.phase != Phase::Unborn;
-        child.phase = Phase::Ending;
+        child.phase = Phase::Ending { until: None };
         match child.pid {
             Some(pid) => keeper.kill(number, pid),
-            // Its number is not known yet: it is killed when the host says it.
-            None if asked_of_host && self.hosts.contains_key(&child.host) => {}
+            // Its number is not known yet: it is killed when the host, or it, says it.
+            None if asked_of_host && self.hosts.contains_key(&child.host) => {
+                child.phase = Phase::Ending { until: Some(clock::now() + FORKED_WITHIN) };
+            }
             // It never was; the guardian answers for what may be left of it.
             None => keeper.kill(number, 0),
         }

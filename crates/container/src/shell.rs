@@ -102,6 +102,8 @@ pub(crate) struct Timers {
     stream: Option<StreamId>,
     last_reports: BTreeMap<SensorRef, InstanceReport>,
     refused_since: Option<Time>,
+    /// Everything is frozen: nothing can be late.
+    frozen_since: Option<Time>,
     terminations: u32,
     ending: Option<Ending>,
     /// What is said once, not at each try.
@@ -118,6 +120,7 @@ impl Timers {
             stream: None,
             last_reports: BTreeMap::new(),
             refused_since: None,
+            frozen_since: None,
             terminations: 0,
             ending: None,
             said: None,
@@ -152,7 +155,8 @@ impl Shell {
     fn next_deadline(&self) -> Time {
         let session = self.session.next_deadline().map(|(at, _)| at);
         let words = (!self.held_words.is_empty()).then(|| clock::now() + WORD_AGAIN_AFTER);
-        let all = [session, words, self.nursery.next_deadline(), self.timers.offer_at, Some(self.timers.report_at)];
+        let nursery = self.nursery.next_deadline().filter(|_| self.timers.frozen_since.is_none());
+        let all = [session, words, nursery, self.timers.offer_at, Some(self.timers.report_at)];
         all.into_iter().flatten().chain([self.keeper.next_deadline()]).min().unwrap_or(Time::NEVER)
     }
 
@@ -172,7 +176,7 @@ impl Shell {
             }
             Input::Heard(stream, message) => self.hear(now, stream, message),
             Input::Connected { connection, whose, pid, sender } => {
-                self.nursery.connected(now, connection, whose, pid, sender);
+                self.nursery.connected(now, connection, whose, pid, sender, &mut self.keeper);
             }
             Input::Said { connection, whose, event, place } => {
                 self.nursery.said(now, connection, whose, event, &mut self.keeper);
@@ -184,6 +188,7 @@ impl Shell {
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
             Input::Published(sensor, id) => self.confirmed(sensor, id, Ok(())),
+            Input::NotPublished(sensor, id) => self.handle(Event::NotPublished { sensor, id }),
             Input::Refused(sensor, id, problem) => self.confirmed(sensor, id, Err(problem)),
             Input::Guardian(generation, told) if self.keeper.is_current(generation) => {
                 if let Told::Froze { late_by } = told {
@@ -277,10 +282,7 @@ impl Shell {
                 ToArbitrator::Stopped { sensor, .. } if self.gate.is_in_hand(sensor) => {
                     self.held_words.push((stream, word));
                 }
-                _ => {
-                    note(&word);
-                    self.links.send(stream, word);
-                }
+                _ => self.links.send(stream, word),
             }
         }
     }
@@ -305,7 +307,9 @@ impl Shell {
         if !self.keeper.watch(now) {
             self.replace_guardian("it stands still");
         }
-        self.nursery.on_time(now, &mut self.keeper);
+        if self.timers.frozen_since.is_none() {
+            self.nursery.on_time(now, &mut self.keeper);
+        }
         self.settle();
         self.offer(now);
         if now >= self.timers.report_at {
@@ -363,7 +367,10 @@ impl Shell {
             let commands = self.session.handle(clock::now(), event);
             self.forget_discarded(gone);
             if !commands.is_empty() {
-                self.gate.update(&self.session);
+                for (sensor, fence, now_active) in self.gate.update(&self.session) {
+                    let status = if now_active { "ACTIVE" } else { "STANDBY" };
+                    tracing::info!(%sensor, %fence, "{status}");
+                }
             }
             for command in commands {
                 self.carry_out(command, &mut events);
@@ -381,13 +388,14 @@ impl Shell {
                 self.held_words.retain(|(of, _)| *of != stream);
                 self.timers.stream.take_if(|own| *own == stream);
             }
-            Command::Send { stream, message } => if let ToArbitrator::Stopped { .. } = &message {
-                self.held_words.push((stream, message));
-                self.give_words();
-            } else {
-                note(&message);
-                self.links.send(stream, message);
-            },
+            Command::Send { stream, message } => {
+                if let ToArbitrator::Stopped { .. } = &message {
+                    self.held_words.push((stream, message));
+                    self.give_words();
+                } else {
+                    self.links.send(stream, message);
+                }
+            }
             Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &mut self.keeper),
             Command::Activate { process, values: _ } => self.nursery.activate(process),
             Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
@@ -398,11 +406,15 @@ impl Shell {
             Command::Freeze => {
                 tracing::warn!("the lease has ended: every sensor is frozen");
                 self.keeper.freeze();
+                self.timers.frozen_since.get_or_insert(now);
                 events.push_back(Event::Frozen);
             }
             Command::PublishLease { end, freezes } => {
                 self.lease.publish(end, freezes);
                 self.keeper.look();
+                if let Some(since) = self.timers.frozen_since.take_if(|_| now < end) {
+                    self.nursery.thawed(now.since(since));
+                }
             }
             Command::Publish { sensor, fence: _, id, effects } => self.publisher.publish(sensor, id, &effects),
             Command::Exit => self.timers.ending = Some(Ending::Left),
@@ -462,14 +474,5 @@ impl Shell {
             tracing::warn!("{text}");
             self.timers.said = Some(text);
         }
-    }
-}
-
-/// Every change of an instance's status is one line of the log.
-fn note(message: &ToArbitrator) {
-    match message {
-        ToArbitrator::Applied { sensor, fence, .. } => tracing::info!(%sensor, %fence, "ACTIVE"),
-        ToArbitrator::Stopped { sensor, fence, cause, .. } => tracing::info!(%sensor, %fence, ?cause, "not ACTIVE"),
-        _ => {}
     }
 }

@@ -23,6 +23,8 @@ use crate::wire::{self, CallError, Channel, Do, Event, Greeting, LINE_BYTES_AT_M
 /// A greeting is short and comes at once.
 const GREETING_BYTES_AT_MOST: usize = 1024;
 const GREETING_WITHIN: Duration = Duration::from_secs(10);
+/// Lines of one log record.
+const LOG_LINES_AT_MOST: usize = 1_000;
 /// Calls and events of one connection that may be under way: then nothing more is read from it.
 const UNDER_WAY_AT_MOST: usize = 64;
 
@@ -178,7 +180,10 @@ impl Sockets {
                 Ok(Line::Event(Event::Log { level, logger, message })) => {
                     if let Some(sensor) = &holder.sensor {
                         let text = if logger.is_empty() { message } else { format!("{logger}: {message}") };
-                        self.logbook.write(sensor, Stream::Log, Some(wire::level(&level)), &text);
+                        // A record of several lines is several lines.
+                        for line in text.lines().take(LOG_LINES_AT_MOST) {
+                            self.logbook.write(sensor, Stream::Log, Some(wire::level(&level)), line);
+                        }
                     }
                 }
                 Ok(Line::Event(Event::Unknown)) => {}

@@ -19,6 +19,8 @@ pub(crate) const MARK: &str = "ST2SA_INCARNATION";
 
 /// The guardian of a container that has died needs milliseconds to end what it guards, and itself.
 const GUARDIAN_ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// What was killed is dead within this.
+const DEAD_WITHIN: Duration = Duration::from_secs(1);
 /// The run's file is a line.
 const RUN_BYTES_AT_MOST: u64 = 4_096;
 
@@ -63,6 +65,7 @@ impl State {
     /// Takes the folder over: whatever an earlier run left running is ended first.
     pub(crate) fn open(folder: &Path, name: &ContainerName) -> Result<Self, StateError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(FileError::io("create", folder))?;
+        check_private(folder)?;
         let path = folder.join("run");
         let who = format!("container {name}, process {}", std::process::id());
         let lock = take_lock(folder, &path, &who, name)?;
@@ -85,6 +88,18 @@ impl State {
 
 fn read_run(path: &Path) -> Result<Option<Run>, FileError> {
     Ok(files::read_small(path, RUN_BYTES_AT_MOST)?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Python is started from there: nobody else may write into it.
+fn check_private(folder: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::symlink_metadata(folder).map_err(FileError::io("look at", folder))?;
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let problem = "it must be a folder of this user's that nobody else may write into; choose another with --state-dir";
+    Err(FileError::Damaged { path: folder.to_owned(), problem: problem.to_owned() })
 }
 
 /// How a run is named in the environment of its processes.
@@ -127,15 +142,14 @@ fn ended(before: &Run) -> bool {
 fn end(before: &Run) -> bool {
     const LOOKS_AT_MOST: u32 = 10;
     let mark = mark(Incarnation(before.incarnation));
-    let herd = Herd::find(&mark);
     for _ in 0..LOOKS_AT_MOST {
-        let left = processes::with_environment(&format!("{MARK}={mark}"));
+        // What cannot be looked for may be there.
+        let Ok(left) = processes::with_environment(&format!("{MARK}={mark}")) else { return false };
         if left.is_empty() {
-            herd.remove();
-            return true;
+            return Herd::end_all(&mark);
         }
         tracing::warn!(processes = left.len(), "ending what an earlier run of this container left behind");
-        herd.kill(&left);
+        processes::wait_until_dead(&processes::kill_trees(&left), DEAD_WITHIN);
     }
     false
 }

@@ -111,6 +111,8 @@ pub(crate) enum Ask {
         local: bool,
         #[serde(default)]
         ttl: Option<f64>,
+        #[serde(default)]
+        encrypt: bool,
     },
     Delete {
         name: String,

@@ -4,9 +4,13 @@
 //! rest is in one `redb` database whose commits are synced. The folder is locked, so whoever opens it knows
 //! that every earlier leadership is over: the term rises at each campaign, and a leadership lasts until the
 //! next one.
+//!
+//! Renewing touches no disk, and waits for nobody who does. What the disk refuses (it is full, say) is
+//! [`Reply::Unknown`]; the database is then opened anew for the next request, since redb gives itself up at
+//! the first error.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -17,7 +21,9 @@ use st2sa_core::names::{SensorRef, Term};
 use st2sa_core::time::Span;
 use st2sa_machine::files::{self, FileError};
 
-use crate::{Answer, Datastore, Engine, StoreError, ValueWrite, codec};
+use tokio::sync::Semaphore;
+
+use crate::{Answer, Datastore, Engine, Still, StoreError, ValueWrite, codec};
 
 /// The durable keys: text, under a version that rises with every transaction.
 const KEYS: TableDefinition<&str, (u64, &str)> = TableDefinition::new("keys");
@@ -37,19 +43,28 @@ const TERM_BYTES_AT_MOST: u64 = 64;
 #[derive(Clone, Debug)]
 pub struct Embedded {
     store: Arc<Store>,
+    /// Values are stored one request at a time, in the order in which they came: a late one never overtakes, and
+    /// leadership waits for one of them at the most.
+    storing: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Store {
     folder: PathBuf,
-    database: Database,
+    /// None from an error on until it can be opened again.
+    database: RwLock<Option<Database>>,
     state: Mutex<State>,
+    /// Held over every change on the disk: whoever changes something checks the leadership under it, and whoever
+    /// begins or ends one waits for what is under way.
+    changes: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
     term: Term,
     leader: Option<Token>,
+    /// The last try for leadership: one that comes later than its successor is too late.
+    tried: Option<Token>,
 }
 
 /// Why the files cannot be used.
@@ -81,6 +96,8 @@ pub enum OpenError {
 enum Trouble {
     Store(Box<redb::Error>),
     Damaged(codec::Damaged),
+    /// It could not be opened again.
+    Closed,
 }
 
 impl<E: Into<redb::Error>> From<E> for Trouble {
@@ -106,9 +123,14 @@ impl Embedded {
         if term < copy {
             tracing::warn!(folder = %folder.display(), %term, %copy, "the term's file is older than its copy, which counts");
         }
-        let term = term.max(copy);
-        let state = Mutex::new(State { term, leader: None });
-        Ok(Self { store: Arc::new(Store { folder: folder.to_owned(), database, state }) })
+        let state = State { term: term.max(copy), leader: None, tried: None };
+        let store = Store {
+            folder: folder.to_owned(),
+            database: RwLock::new(Some(database)),
+            state: Mutex::new(state),
+            changes: Mutex::default(),
+        };
+        Ok(Self { store: Arc::new(store), storing: Arc::new(Semaphore::new(1)) })
     }
 }
 
@@ -142,15 +164,20 @@ impl Datastore for Embedded {
         self.blocking("listing values", move |store| store.values(&prefix, limit))
     }
 
-    fn apply(&self, under: Token, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>> {
-        let work = self.blocking("storing values", move |store| {
-            let state = store.state();
-            if state.leader.as_ref() != Some(&under) {
-                return Ok(false);
-            }
-            store.store_values(&writes).map(|()| true)
-        });
-        Box::pin(async move { if work.await? { Ok(()) } else { Err(StoreError::NotLeader) } })
+    fn apply(&self, under: Token, still: Still, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let place = Arc::clone(&self.storing).acquire_owned().await;
+            let work = self.blocking("storing values", move |store| {
+                // Kept to the end, also when whoever asked has gone.
+                let _place = place;
+                let _changes = store.changing();
+                if !store.is_led_by(&under) || !still() {
+                    return Ok(false);
+                }
+                store.store_values(&writes).map(|()| true)
+            });
+            if work.await? { Ok(()) } else { Err(StoreError::NotLeader) }
+        })
     }
 }
 
@@ -169,6 +196,7 @@ impl Embedded {
                 Ok(Ok(done)) => Ok(done),
                 Ok(Err(Trouble::Store(error))) => Err(failed(error)),
                 Ok(Err(Trouble::Damaged(error))) => Err(failed(Box::new(error))),
+                Ok(Err(Trouble::Closed)) => Err(failed("it is closed".into())),
                 Err(error) => Err(failed(Box::new(error))),
             }
         })
@@ -181,28 +209,58 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_led_by(&self, token: &Token) -> bool {
+        self.state().leader.as_ref() == Some(token)
+    }
+
+    /// Works on the database; one that has failed is closed, and opened again for the next to come.
+    fn database<T>(&self, work: impl FnOnce(&Database) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        self.open_again()?;
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let done = open.as_ref().map_or(Err(Trouble::Closed), work);
+        drop(open);
+        if matches!(done, Err(Trouble::Store(_))) {
+            self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        done
+    }
+
+    fn open_again(&self) -> Result<(), Trouble> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        let mut closed = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if closed.is_none() {
+            *closed = Some(Database::create(self.folder.join("engine.redb"))?);
+        }
+        Ok(())
+    }
+
     fn answer(&self, request: Request) -> Reply {
-        let mut state = self.state();
         let done = match request {
-            Request::Campaign { token, above, session_ttl, .. } => {
-                return self.campaign(&mut state, token, above, session_ttl);
-            }
+            Request::Campaign { token, above, session_ttl, .. } => return self.campaign(token, above, session_ttl),
             Request::Renew { token } | Request::Retake { token, .. } => {
-                return if state.leader.as_ref() == Some(&token) { Reply::Done } else { Reply::NotLeader };
+                return if self.is_led_by(&token) { Reply::Done } else { Reply::NotLeader };
             }
             Request::Resign { token } => {
-                state.leader.take_if(|leader| *leader == token);
+                let _changes = self.changing();
+                self.state().leader.take_if(|leader| *leader == token);
                 return Reply::Done;
             }
             Request::Observe => {
-                let leader = state.leader.as_ref();
-                let leader = leader.map(|token| LeaderSeen { arbitrator: token.arbitrator.clone(), term: state.term });
-                return Reply::Observed { leader };
+                let state = self.state();
+                let seen = |token: &Token| LeaderSeen { arbitrator: token.arbitrator.clone(), term: state.term };
+                return Reply::Observed { leader: state.leader.as_ref().map(seen) };
             }
             Request::ReadAll => self.snapshot().map(|snapshot| Reply::All(Box::new(snapshot))),
             Request::ReadJournal { sensor } => self.journal(&sensor).map(|journal| Reply::Journal(Box::new(journal))),
             Request::Transact(transaction) => {
-                if state.leader.as_ref() != Some(&transaction.token) {
+                let _changes = self.changing();
+                if !self.is_led_by(&transaction.token) {
                     return Reply::NotLeader;
                 }
                 self.transact(&transaction)
@@ -217,24 +275,35 @@ impl Store {
         match trouble {
             Trouble::Store(error) => tracing::error!(%folder, %error, "the engine's files cannot be used"),
             Trouble::Damaged(error) => tracing::error!(%folder, %error, "the engine's files are damaged"),
+            Trouble::Closed => tracing::error!(%folder, "the engine's files are closed"),
         }
         Reply::Unknown
     }
 
-    fn campaign(&self, state: &mut State, token: Token, above: Term, session_ttl: Span) -> Reply {
-        // The leader of before, if any, was an earlier leadership of this very process.
-        let term = Term(state.term.max(above).0.saturating_add(1));
+    fn campaign(&self, token: Token, above: Term, session_ttl: Span) -> Reply {
+        let _changes = self.changing();
+        let term = {
+            let mut state = self.state();
+            let later = |tried: &Token| tried.incarnation == token.incarnation && tried.attempt > token.attempt;
+            if state.tried.as_ref().is_some_and(later) {
+                let seen = |token: &Token| LeaderSeen { arbitrator: token.arbitrator.clone(), term: state.term };
+                return Reply::NotWon { leader: state.leader.as_ref().map(seen), elector: true };
+            }
+            state.tried = Some(token.clone());
+            // The leader of before, if any, was an earlier leadership of this very process.
+            state.leader = None;
+            Term(state.term.max(above).0.saturating_add(1))
+        };
         let path = self.folder.join("term");
         if let Err(error) = files::write_whole(&path, format!("term {term}\n").as_bytes()) {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "the new term cannot be stored");
             return Reply::Unknown;
         }
-        state.term = term;
-        state.leader = None;
+        self.state().term = term;
         match self.begin_term(term, session_ttl) {
             Ok(longest_ttl) => {
-                state.leader = Some(token);
+                self.state().leader = Some(token);
                 Reply::Won { term, longest_ttl }
             }
             Err(trouble) => self.unknown(&trouble),
@@ -243,47 +312,51 @@ impl Store {
 
     /// Notes the term, and the longest `session_ttl` that may still be running.
     fn begin_term(&self, term: Term, own: Span) -> Result<Span, Trouble> {
-        let name = codec::key(&Key::LongestTtl);
-        let transaction = self.database.begin_write()?;
-        let longest = {
-            let mut keys = transaction.open_table(KEYS)?;
-            let stored = match keys.get(name.as_str())? {
-                Some(stored) => codec::ttl(&name, stored.value().1).map_err(Trouble::Damaged)?,
-                None => Span::ZERO,
+        self.database(|database| {
+            let name = codec::key(&Key::LongestTtl);
+            let transaction = database.begin_write()?;
+            let longest = {
+                let mut keys = transaction.open_table(KEYS)?;
+                let stored = match keys.get(name.as_str())? {
+                    Some(stored) => codec::ttl(&name, stored.value().1).map_err(Trouble::Damaged)?,
+                    None => Span::ZERO,
+                };
+                let longest = stored.max(own);
+                let version = next_version(&transaction)?;
+                keys.insert(name.as_str(), (version, codec::encode(&Value::Ttl(longest)).as_str()))?;
+                transaction.open_table(NUMBERS)?.insert(TERM, term.0)?;
+                longest
             };
-            let longest = stored.max(own);
-            let version = next_version(&transaction)?;
-            keys.insert(name.as_str(), (version, codec::encode(&Value::Ttl(longest)).as_str()))?;
-            transaction.open_table(NUMBERS)?.insert(TERM, term.0)?;
-            longest
-        };
-        transaction.commit()?;
-        Ok(longest)
+            transaction.commit()?;
+            Ok(longest)
+        })
     }
 
     fn transact(&self, asked: &Transaction) -> Result<Reply, Trouble> {
-        let transaction = self.database.begin_write()?;
-        let version = {
-            let mut keys = transaction.open_table(KEYS)?;
-            for check in &asked.checks {
-                let stored = keys.get(codec::key(&check.key).as_str())?.map_or(0, |stored| stored.value().0);
-                if stored != check.version {
-                    return Ok(Reply::CheckFailed);
-                }
-            }
-            let version = next_version(&transaction)?;
-            for write in &asked.writes {
-                match write {
-                    Write::Put(key, value) => {
-                        drop(keys.insert(codec::key(key).as_str(), (version, codec::encode(value).as_str()))?);
+        self.database(|database| {
+            let transaction = database.begin_write()?;
+            let version = {
+                let mut keys = transaction.open_table(KEYS)?;
+                for check in &asked.checks {
+                    let stored = keys.get(codec::key(&check.key).as_str())?.map_or(0, |stored| stored.value().0);
+                    if stored != check.version {
+                        return Ok(Reply::CheckFailed);
                     }
-                    Write::Delete(key) => drop(keys.remove(codec::key(key).as_str())?),
                 }
-            }
-            version
-        };
-        transaction.commit()?;
-        Ok(Reply::Applied { version })
+                let version = next_version(&transaction)?;
+                for write in &asked.writes {
+                    match write {
+                        Write::Put(key, value) => {
+                            drop(keys.insert(codec::key(key).as_str(), (version, codec::encode(value).as_str()))?);
+                        }
+                        Write::Delete(key) => drop(keys.remove(codec::key(key).as_str())?),
+                    }
+                }
+                version
+            };
+            transaction.commit()?;
+            Ok(Reply::Applied { version })
+        })
     }
 
     fn snapshot(&self) -> Result<Snapshot, Trouble> {
@@ -340,60 +413,68 @@ impl Store {
         prefix: &str,
         mut take: impl FnMut(u64, &str, &str) -> Result<(), codec::Damaged>,
     ) -> Result<(), Trouble> {
-        let transaction = self.database.begin_read()?;
-        let keys = transaction.open_table(KEYS)?;
-        for row in keys.range(prefix..)? {
-            let (key, row) = row?;
-            if !key.value().starts_with(prefix) {
-                break;
+        self.database(|database| {
+            let transaction = database.begin_read()?;
+            let keys = transaction.open_table(KEYS)?;
+            for row in keys.range(prefix..)? {
+                let (key, row) = row?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                let (version, text) = row.value();
+                take(version, key.value(), text).map_err(Trouble::Damaged)?;
             }
-            let (version, text) = row.value();
-            take(version, key.value(), text).map_err(Trouble::Damaged)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn value(&self, name: &str) -> Result<Option<String>, Trouble> {
-        let transaction = self.database.begin_read()?;
-        let values = transaction.open_table(VALUES)?;
-        let Some(row) = values.get(name)? else { return Ok(None) };
-        let (until, value) = row.value();
-        Ok(is_current(until).then(|| value.to_owned()))
+        self.database(|database| {
+            let transaction = database.begin_read()?;
+            let values = transaction.open_table(VALUES)?;
+            let Some(row) = values.get(name)? else { return Ok(None) };
+            let (until, value) = row.value();
+            Ok(is_current(until).then(|| value.to_owned()))
+        })
     }
 
     fn values(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, Trouble> {
-        let transaction = self.database.begin_read()?;
-        let values = transaction.open_table(VALUES)?;
-        let mut found = Vec::new();
-        for row in values.range(prefix..)? {
-            let (name, row) = row?;
-            if !name.value().starts_with(prefix) || found.len() >= limit {
-                break;
+        self.database(|database| {
+            let transaction = database.begin_read()?;
+            let values = transaction.open_table(VALUES)?;
+            let mut found = Vec::new();
+            for row in values.range(prefix..)? {
+                let (name, row) = row?;
+                if !name.value().starts_with(prefix) || found.len() >= limit {
+                    break;
+                }
+                let (until, value) = row.value();
+                if is_current(until) {
+                    found.push((name.value().to_owned(), value.to_owned()));
+                }
             }
-            let (until, value) = row.value();
-            if is_current(until) {
-                found.push((name.value().to_owned(), value.to_owned()));
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     fn store_values(&self, writes: &[ValueWrite]) -> Result<(), Trouble> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut values = transaction.open_table(VALUES)?;
-            for write in writes {
-                match write {
-                    ValueWrite::Set { name, value, ttl } => {
-                        let until = ttl.map_or(0, |ttl| unix_millis().saturating_add(ttl.as_millis()));
-                        drop(values.insert(name.as_str(), (until, value.as_str()))?);
+        self.database(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut values = transaction.open_table(VALUES)?;
+                for write in writes {
+                    match write {
+                        ValueWrite::Set { name, value, ttl } => {
+                            let until = ttl.map_or(0, |ttl| unix_millis().saturating_add(ttl.as_millis()));
+                            drop(values.insert(name.as_str(), (until, value.as_str()))?);
+                        }
+                        ValueWrite::Delete { name } => drop(values.remove(name.as_str())?),
                     }
-                    ValueWrite::Delete { name } => drop(values.remove(name.as_str())?),
                 }
             }
-        }
-        transaction.commit()?;
-        Ok(())
+            transaction.commit()?;
+            Ok(())
+        })
     }
 }
 
@@ -402,7 +483,8 @@ fn first_use(database: &Database) -> Result<(u64, Term), redb::Error> {
     let transaction = database.begin_write()?;
     let format = {
         transaction.open_table(KEYS)?;
-        transaction.open_table(VALUES)?;
+        // What is over takes no room.
+        transaction.open_table(VALUES)?.retain(|_, (until, _)| is_current(until))?;
         let mut numbers = transaction.open_table(NUMBERS)?;
         let term = numbers.get(TERM)?.map_or(0, |stored| stored.value());
         let stored = numbers.get(FORMAT)?.map(|stored| stored.value());

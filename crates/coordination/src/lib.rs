@@ -16,6 +16,9 @@ use st2sa_core::time::Span;
 /// What a trait's method returns that waits for a store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Whether something that was waited for may still be done.
+pub type Still = Box<dyn FnOnce() -> bool + Send>;
+
 /// A store that arbitrators share.
 pub trait Engine: Send + Sync + 'static {
     /// Carries a request out. [`Reply::Unknown`] is said where it may have been carried out, may be later,
@@ -48,11 +51,13 @@ pub trait Datastore: Send + Sync + 'static {
     /// When the store cannot be read.
     fn list(&self, prefix: String, limit: usize) -> Answer<'_, Result<Vec<(String, String)>, StoreError>>;
 
-    /// Applies all of the writes, or none, while the leadership `under` is in force.
+    /// Applies all of the writes, or none, while the leadership `under` is in force, and `still` says yes: asked
+    /// where the writes land, after all that had to be waited for. Requests are applied in the order in which they
+    /// came.
     ///
     /// # Errors
     /// [`StoreError::NotLeader`] where it is not, and nothing was written; any other: it may have been.
-    fn apply(&self, under: Token, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>>;
+    fn apply(&self, under: Token, still: Still, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>>;
 }
 
 /// One write to the datastore.

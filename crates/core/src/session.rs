@@ -146,6 +146,7 @@ impl Session {
             Event::Gone(process) => self.on_gone(now, process),
             Event::Lost(process) => self.on_lost(now, process),
             Event::Published { sensor, id } => self.on_published(&sensor, id),
+            Event::NotPublished { sensor, id } => self.on_not_published(&sensor, id),
             Event::Frozen => self.on_frozen(now.since(self.lease_end), None),
             Event::Froze { late_by } => self.on_frozen(Span(u64::MAX), Some(late_by)),
             Event::GuardianGone => self.expect_all_gone(),
@@ -505,6 +506,12 @@ impl Session {
     fn on_published(&mut self, sensor: &SensorRef, id: EntryId) {
         if let Some(instance) = self.instances.get_mut(sensor) {
             instance.published(id);
+        }
+    }
+
+    fn on_not_published(&mut self, sensor: &SensorRef, id: EntryId) {
+        if let Some(instance) = self.instances.get_mut(sensor) {
+            instance.not_published(id);
         }
     }
 

@@ -62,6 +62,9 @@ impl Timing {
         if self.max_drift_thousandths > 1_000 {
             return misfit("max_drift", "at most 1.0", Span(self.max_drift_thousandths));
         }
+        if self.leader_ttl < Span::from_millis(100) {
+            return misfit("leader_ttl", "at least 0.1 s", self.leader_ttl);
+        }
         if self.acts_for() < self.renew_every() * 2 {
             return misfit(
                 "margin",

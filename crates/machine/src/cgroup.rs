@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
+
 /// Freezing takes microseconds for what runs, and for what hangs in the kernel as long as that takes: it
 /// freezes before it runs again.
 const FROZEN_WITHIN: Duration = Duration::from_millis(50);
@@ -38,10 +40,11 @@ impl Cgroup {
         Some(group)
     }
 
-    /// The group `name` below this process's own, if it is there.
-    pub fn find(name: &str) -> Option<Self> {
-        let folder = own()?.join(name);
-        folder.is_dir().then_some(Self { folder })
+    /// The groups below this process's own whose names begin so.
+    pub fn find(prefix: &str) -> Vec<Self> {
+        let folders = own().and_then(|own| fs::read_dir(own).ok()).into_iter().flatten().flatten();
+        let wanted = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(prefix));
+        wanted.map(|folder| Self { folder: folder.path() }).filter(|group| group.folder.is_dir()).collect()
     }
 
     /// Has a program begin in this group.
@@ -82,10 +85,34 @@ impl Cgroup {
         let _ = self.write("cgroup.freeze", "0");
     }
 
-    /// Kills all that is in it.
-    pub fn kill(&self) {
-        // A group that is gone holds nothing alive.
-        let _ = self.write("cgroup.kill", "1");
+    /// Whether it is frozen, or being frozen.
+    pub fn is_frozen(&self) -> bool {
+        fs::read_to_string(self.folder.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")
+    }
+
+    /// Kills all that is in it, and waits until nothing is; returns whether that came to be.
+    pub fn kill(&self, longest: Duration) -> bool {
+        const LOOK_EVERY: Duration = Duration::from_millis(1);
+        let since = Instant::now();
+        loop {
+            // A group that is gone holds nothing alive.
+            let _ = self.write("cgroup.kill", "1");
+            // A process whose first thread has ended is overlooked by that.
+            for pid in fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default().lines() {
+                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                    // It may have ended in between.
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
+            }
+            let events = fs::read_to_string(self.folder.join("cgroup.events"));
+            if events.is_err() || events.is_ok_and(|events| events.lines().any(|line| line == "populated 0")) {
+                return true;
+            }
+            if since.elapsed() >= longest {
+                return false;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Removes the group, if nothing is in it.
@@ -134,7 +161,7 @@ mod tests {
         let name = format!("st2sa-test-{}", std::process::id());
         // Not granted everywhere: then signals do, and there is nothing to see here.
         let Some(group) = Cgroup::make(&name) else { return };
-        assert_eq!(Cgroup::find(&name), Some(group.clone()));
+        assert_eq!(Cgroup::find(&name), std::slice::from_ref(&group));
         let mut shell = Command::new("sh");
         // Each turn of the loop is a line; frozen, none comes.
         shell.args(["-c", "while true; do sleep 0.01; done"]).stdin(Stdio::null());
@@ -147,10 +174,10 @@ mod tests {
         group.thaw();
         assert!(process.lives());
         group.freeze();
-        group.kill();
+        assert!(group.is_frozen() && group.kill(Duration::from_secs(10)));
         assert!(wait_until_dead(&[process], Duration::from_secs(10)));
         child.wait().unwrap();
         group.remove();
-        assert_eq!(Cgroup::find(&name), None);
+        assert_eq!(Cgroup::find(&name), []);
     }
 }

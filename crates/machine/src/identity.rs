@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use rustix::process::Resource;
 use st2sa_core::names::Machine;
 
-/// The machine's identity: the kernel's boot id, folded. It changes at each boot.
+/// The machine's identity, for as long as it runs: the kernel's boot id, and which processes it can see, folded.
+/// Two that cannot be told to be the same are never equal.
 pub fn machine() -> Machine {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let seen = std::fs::read_link("/proc/self/ns/pid");
+    let (Ok(boot), Ok(seen)) = (boot, seen) else { return Machine(random()) };
+    let text = format!("{} {}", boot.trim(), seen.display());
     // FNV-1a: any fixed hash does.
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-    Machine(boot.trim().bytes().fold(0xCBF2_9CE4_8422_2325, fold))
+    Machine(text.bytes().fold(0xCBF2_9CE4_8422_2325, fold))
 }
 
 /// The host's name, for people.
@@ -31,4 +36,14 @@ pub fn random() -> u64 {
 /// 128 random bits.
 pub fn random_wide() -> u128 {
     u128::from(random()) << 64 | u128::from(random())
+}
+
+/// Allows this process as many open files as it may have: each sensor takes three.
+pub fn allow_open_files() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        // Where that is too little, what cannot be opened says so.
+        let _ = error;
+    }
 }

@@ -5,6 +5,7 @@
 //! nothing new.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -46,7 +47,7 @@ impl Process {
     /// Whether it is stopped by a signal, or cannot act any more. What hangs in the kernel is taken for
     /// stopped: once signalled, it stops on its way out of there.
     pub fn is_stopped(self) -> bool {
-        !self.has_thread(|state| !matches!(state, b'T' | b't' | b'Z' | b'X' | b'D'))
+        !self.has_thread(|state| !matches!(state, b'T' | b'Z' | b'X' | b'D'))
     }
 
     /// Whether any of its threads is in such a state. The first thread speaks for all, unless it has ended: then
@@ -78,14 +79,17 @@ pub struct Everyone {
 
 impl Everyone {
     /// Looks at every process once.
-    pub fn look() -> Self {
+    ///
+    /// # Errors
+    /// When they cannot be listed: nobody can then be said to be there, or not.
+    pub fn look() -> io::Result<Self> {
         let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
-        for pid in pids() {
+        for pid in pids()? {
             if let Some(stat) = stat(pid) {
                 children.entry(stat.parent).or_default().push(Process { pid, began: stat.began });
             }
         }
-        Self { children }
+        Ok(Self { children })
     }
 
     /// Every process below `root`, not `root` itself.
@@ -105,9 +109,9 @@ impl Everyone {
     }
 }
 
-/// Every process below `root`, not `root` itself, as found in one pass.
+/// Every process below `root`, not `root` itself, as found in one pass; none where they cannot be listed.
 pub fn below(root: i32) -> Vec<Process> {
-    Everyone::look().below(root)
+    Everyone::look().map(|everyone| everyone.below(root)).unwrap_or_default()
 }
 
 /// The children of `root` alone.
@@ -116,7 +120,7 @@ pub fn children(root: i32) -> Vec<Process> {
         return listed.into_iter().filter_map(Process::of).collect();
     }
     let is_child = |pid: &i32| stat(*pid).is_some_and(|stat| stat.parent == root);
-    pids().filter(is_child).filter_map(Process::of).collect()
+    pids().map(|pids| pids.filter(is_child).filter_map(Process::of).collect()).unwrap_or_default()
 }
 
 /// Stops everything below `root`, except the process `but`; returns whether all of it is stopped.
@@ -124,7 +128,9 @@ pub fn stop_below(root: i32, but: Option<i32>) -> bool {
     let mut signalled = BTreeSet::new();
     for _ in 0..PASSES_AT_MOST {
         let mut done = true;
-        for process in below(root).into_iter().filter(|process| Some(process.pid) != but) {
+        // Not to be listed is not to be stopped.
+        let Ok(everyone) = Everyone::look() else { return false };
+        for process in everyone.below(root).into_iter().filter(|process| Some(process.pid) != but) {
             if signalled.insert(process) {
                 process.signal(Signal::STOP);
                 done = false;
@@ -161,7 +167,10 @@ pub fn kill_each_tree(roots: &[Process]) -> Vec<Vec<Process>> {
     let mut trees: Vec<Vec<Process>> = vec![Vec::new(); roots.len()];
     let mut known = BTreeSet::new();
     for _ in 0..PASSES_AT_MOST {
-        let everyone = Everyone::look();
+        let Ok(everyone) = Everyone::look() else {
+            std::thread::yield_now();
+            continue;
+        };
         let mut fresh = false;
         for (root, tree) in roots.iter().zip(&mut trees) {
             let own = Some(*root).filter(|root| root.lives());
@@ -186,13 +195,24 @@ pub fn kill_each_tree(roots: &[Process]) -> Vec<Vec<Process>> {
 /// Every process in whose environment `entry` (`NAME=value`) stands, this one excepted.
 ///
 /// The environment is the one that the process was started with: what it forks has it too.
-pub fn with_environment(entry: &str) -> Vec<Process> {
+///
+/// # Errors
+/// When processes cannot be listed.
+pub fn with_environment(entry: &str) -> io::Result<Vec<Process>> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    let has = |pid: &i32| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|found| found == entry.as_bytes())
-    };
-    pids().filter(|pid| *pid != own).filter(has).filter_map(Process::of).collect()
+    let has = |pid: &i32| environment(*pid).split(|byte| *byte == 0).any(|found| found == entry.as_bytes());
+    Ok(pids()?.filter(|pid| *pid != own).filter(has).filter_map(Process::of).collect())
+}
+
+/// The environment that a process was started with. Where its first thread has ended, another one has it.
+fn environment(pid: i32) -> Vec<u8> {
+    let first = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    if !first.is_empty() {
+        return first;
+    }
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut environments = threads.filter_map(|thread| std::fs::read(thread.path().join("environ")).ok());
+    environments.find(|environment| !environment.is_empty()).unwrap_or_default()
 }
 
 /// Has a program killed when the thread that starts it ends, with its process for instance.
@@ -227,9 +247,9 @@ fn listed_children(root: i32) -> Option<Vec<i32>> {
     Some(found)
 }
 
-fn pids() -> impl Iterator<Item = i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+fn pids() -> io::Result<impl Iterator<Item = i32>> {
+    let entries = std::fs::read_dir("/proc")?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -321,9 +341,9 @@ mod tests {
         let entry = format!("ST2SA_TEST_ENTRY={}", std::process::id());
         let (name, value) = entry.split_once('=').unwrap();
         let mut child = Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
-        let found = with_environment(&entry);
+        let found = with_environment(&entry).unwrap();
         assert_eq!(found, Process::of(pid(&child)).into_iter().collect::<Vec<_>>());
-        assert_eq!(with_environment(&entry[..entry.len() - 1]), []);
+        assert_eq!(with_environment(&entry[..entry.len() - 1]).unwrap(), []);
         child.kill().unwrap();
         child.wait().unwrap();
     }

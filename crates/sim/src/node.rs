@@ -143,7 +143,10 @@ impl World {
                 self.publish(index, &sensor, fence, id, &effects);
             }
             // The gate's look right before the act.
-            session::Command::Publish { .. } => self.enter(Window::StoppedAtTheGate),
+            session::Command::Publish { sensor, id, .. } => {
+                self.enter(Window::StoppedAtTheGate);
+                self.tell_container(index, 0, session::Event::NotPublished { sensor, id });
+            }
             session::Command::Exit => self.exit(index),
         }
     }

@@ -31,6 +31,7 @@ use address::Addresses;
 use client::Client;
 use failure::Stop;
 use paper::Paper;
+pub(crate) use words::one_line;
 
 /// What stands below the options of every question.
 const AFTER_HELP: &str = "\

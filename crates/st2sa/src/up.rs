@@ -106,6 +106,9 @@ fn check(options: &UpOptions) -> anyhow::Result<()> {
         let problem = format!("--containers is {}: 1 to {CONTAINERS_AT_MOST} are allowed", options.containers);
         return Err(BadSetting::new(problem).into());
     }
+    if let Some(missing) = options.packs.iter().find(|folder| !folder.is_dir()) {
+        return Err(BadSetting::new(format!("--packs: there is no folder `{}`", missing.display())).into());
+    }
     crate::container::Dispatch::from_str(&options.dispatch)
         .map_err(|error| BadSetting::new(format!("--dispatch is `{}`: {error}", options.dispatch)))?;
     Ok(())
@@ -289,6 +292,11 @@ impl Up {
                 if self.stopping {
                     return;
                 }
+                if how == WRONG_SETTING {
+                    let why = self.last_words(&name);
+                    self.narrator.say(&format!("{name} has ended, and would again: {why}"));
+                    return;
+                }
                 let after = if name.starts_with("container-") {
                     self.narrator.say(&format!(
                         "{name} has ended ({how}): what was ACTIVE there goes on elsewhere; it is started again in {} s",
@@ -344,6 +352,8 @@ impl Up {
 }
 
 const SOURCE: &str = "source";
+/// How a daemon's end reads whose setting is wrong: starting it again changes nothing.
+const WRONG_SETTING: &str = "exit status: 2";
 
 /// The example packs, and the source that one of them polls.
 fn examples(folder: &Path, plans: &mut BTreeMap<String, Plan>) -> anyhow::Result<Vec<PathBuf>> {

@@ -108,7 +108,7 @@ impl Program {
 
     /// Everything that this run of it started, wherever that stands in the tree of processes, and itself.
     pub fn processes(&self) -> Vec<Process> {
-        processes::with_environment(&format!("{RUN_MARK}={}", self.run()))
+        processes::with_environment(&format!("{RUN_MARK}={}", self.run())).or_fail("list processes")
     }
 
     /// A container's guardian.

@@ -265,7 +265,7 @@ impl Bed {
 
     /// Everything that lives of this testbed.
     fn processes(&self) -> Vec<Process> {
-        processes::with_environment(&format!("{BED_MARK}={}", self.id))
+        processes::with_environment(&format!("{BED_MARK}={}", self.id)).or_fail("list processes")
     }
 }
 

@@ -128,7 +128,9 @@ fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) 
         reference: sensor.to_string(),
         kind: match kind {
             Some(Kind::Polling { .. }) => word::POLLING,
-            Some(Kind::Passive) | None => word::PASSIVE,
+            Some(Kind::Passive) => word::PASSIVE,
+            // Not loaded anywhere yet.
+            None => "unknown",
         }
         .to_owned(),
         status: status(active.is_some()).to_owned(),

@@ -49,8 +49,8 @@ pub(super) enum Phase {
     Polling { number: u64, since: Time },
     /// Cleaning up.
     Stopping { until: Time },
-    /// Being killed.
-    Ending,
+    /// Being killed; where its number is not known yet, until then.
+    Ending { until: Option<Time> },
 }
 
 impl Child {
@@ -85,20 +85,28 @@ impl Child {
     }
 
     pub(super) fn ends(&self) -> bool {
-        matches!(self.phase, Phase::Ending | Phase::Stopping { .. })
+        matches!(self.phase, Phase::Ending { .. } | Phase::Stopping { .. })
     }
 
     pub(super) fn is_loading(&self) -> bool {
         matches!(self.phase, Phase::Loading { .. })
     }
 
+    /// It was frozen for so long.
+    pub(super) fn shift(&mut self, frozen: Span) {
+        match &mut self.phase {
+            Phase::Loading { until } | Phase::Stopping { until } => *until += frozen,
+            Phase::Ending { until } => until.iter_mut().for_each(|until| *until += frozen),
+            Phase::Unborn | Phase::Ready | Phase::Activating | Phase::Idle | Phase::Polling { .. } => {}
+        }
+    }
+
     /// When it is given up.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.phase {
             Phase::Loading { until } | Phase::Stopping { until } => Some(until),
-            Phase::Unborn | Phase::Ready | Phase::Activating | Phase::Idle | Phase::Polling { .. } | Phase::Ending => {
-                None
-            }
+            Phase::Ending { until } => until,
+            Phase::Unborn | Phase::Ready | Phase::Activating | Phase::Idle | Phase::Polling { .. } => None,
         }
     }
 

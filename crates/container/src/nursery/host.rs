@@ -12,6 +12,8 @@ pub(super) struct Host {
     /// The Python that it runs.
     pub(super) python: PathBuf,
     pub(super) token: String,
+    /// Its process, once it is started.
+    pub(super) pid: Option<i32>,
     /// It has connected at least once: that Python works.
     pub(super) was_connected: bool,
     connection: Option<(u64, mpsc::UnboundedSender<Operation>)>,
@@ -19,12 +21,17 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(python: PathBuf, token: String) -> Self {
-        Self { python, token, was_connected: false, connection: None }
+        Self { python, token, pid: None, was_connected: false, connection: None }
     }
 
-    pub(super) fn connected(&mut self, connection: u64, sender: mpsc::UnboundedSender<Operation>) {
+    /// It has connected; `false` for anybody else who has learnt its token.
+    pub(super) fn connected(&mut self, connection: u64, pid: i32, sender: mpsc::UnboundedSender<Operation>) -> bool {
+        if self.was_connected || self.pid.is_some_and(|own| own != pid) {
+            return false;
+        }
         self.was_connected = true;
         self.connection = Some((connection, sender));
+        true
     }
 
     pub(super) fn disconnected(&mut self, connection: u64) {

@@ -35,19 +35,37 @@ impl File {
             .append(true)
             .open(path)
             .map_err(SinkError::io(format!("open `{}`", path.display())))?;
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            let failed = SinkError::io(format!("use `{}` for triggers", path.display()));
+            return Err(failed(io::Error::other("it is no ordinary file; for the standard output there is `stdout`")));
+        }
         Ok(Self { path: path.to_owned(), file })
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let whole = self.whole_lines()?;
+        let mut whole = self.whole_lines()?;
         if self.file.metadata()?.len() > whole {
-            self.file.set_len(whole)?;
+            if self.is_ours(whole)? {
+                self.file.set_len(whole)?;
+            } else {
+                self.file.write_all(b"\n")?;
+                whole = self.file.metadata()?.len();
+            }
         }
         let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
         if written.is_err() {
             self.file.set_len(whole)?;
         }
         written
+    }
+
+    /// Whether what stands there is the beginning of a record of ours, which a crash cut short.
+    fn is_ours(&mut self, from: u64) -> io::Result<bool> {
+        const BEGINNING: &[u8] = b"{\"at\":\"";
+        let mut found = Vec::new();
+        self.file.seek(SeekFrom::Start(from))?;
+        (&mut self.file).take(BEGINNING.len() as u64).read_to_end(&mut found)?;
+        Ok(BEGINNING.starts_with(&found))
     }
 
     /// How long the file is up to its last line's end.
@@ -154,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_wrote_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("triggers");
+        std::fs::write(&path, "no end of line").unwrap();
+        File::open(&path).unwrap().put(&[record("1")]).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("no end of line\n{\"at\""));
+        assert!(File::open(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
     fn a_file_that_somebody_keeps_locked_is_not_waited_for_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("triggers");
@@ -170,8 +198,8 @@ mod tests {
     fn what_a_crash_cut_short_is_removed_before_the_next_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("triggers");
-        let long = "x".repeat(200_000);
-        for torn in ["{\"at\": \"20", &long] {
+        let long = format!("{{\"at\":\"{}", "x".repeat(200_000));
+        for torn in ["{\"at\":\"20", "{\"a", &long] {
             std::fs::write(&path, format!("{{}}\n{torn}")).unwrap();
             File::open(&path).unwrap().put(&[record("1")]).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();

@@ -1,6 +1,6 @@
 //! The conformance suite: each case is given an engine that holds nothing yet.
 
-use st2sa_coordination::{Datastore, Engine, StoreError, ValueWrite};
+use st2sa_coordination::{Datastore, Engine, Still, StoreError, ValueWrite};
 use st2sa_core::engine::{
     Body, Check, Electors, Entry, Intent, Key, Record, Registered, Reply, Request, Token, Transaction, Value, Write,
 };
@@ -133,21 +133,27 @@ pub(crate) async fn journals_are_apart(engine: &impl Engine) {
     assert_eq!((none.version, none.unapplied.len()), (0, 0));
 }
 
+fn yes() -> Still {
+    Box::new(|| true)
+}
+
 /// Values are set, listed in order, deleted, run out, and refused to a deposed leader.
 pub(crate) async fn values_are_kept(engine: &(impl Engine + Datastore)) {
     let set = |name: &str, value: &str| ValueWrite::Set { name: name.to_owned(), value: value.to_owned(), ttl: None };
-    let refused = engine.apply(token(1), vec![set("a", "1")]).await;
+    let refused = engine.apply(token(1), yes(), vec![set("a", "1")]).await;
     assert!(matches!(refused, Err(StoreError::NotLeader)));
     campaign(engine, 1, 0).await;
     let over = ValueWrite::Set { name: "p.X:over".to_owned(), value: "1".to_owned(), ttl: Some(Span::ZERO) };
     let writes = vec![set("p.X:b", "2"), set("p.X:a", "1"), set("p.X2:c", "3"), over];
-    engine.apply(token(1), writes).await.unwrap();
+    engine.apply(token(1), yes(), writes).await.unwrap();
     assert_eq!(engine.get("p.X:a".to_owned()).await.unwrap().as_deref(), Some("1"));
     assert_eq!(engine.get("p.X:over".to_owned()).await.unwrap(), None);
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let all = engine.list("p.X:".to_owned(), 100).await.unwrap();
     assert_eq!(all, [pair("p.X:a", "1"), pair("p.X:b", "2")]);
     assert_eq!(engine.list("p.X".to_owned(), 1).await.unwrap(), [pair("p.X2:c", "3")]);
-    engine.apply(token(1), vec![ValueWrite::Delete { name: "p.X:a".to_owned() }]).await.unwrap();
+    let too_late = engine.apply(token(1), Box::new(|| false), vec![set("p.X:a", "9")]).await;
+    assert!(matches!(too_late, Err(StoreError::NotLeader)));
+    engine.apply(token(1), yes(), vec![ValueWrite::Delete { name: "p.X:a".to_owned() }]).await.unwrap();
     assert_eq!(engine.get("p.X:a".to_owned()).await.unwrap(), None);
 }

@@ -91,6 +91,13 @@ pub enum Event {
         /// Its id.
         id: EntryId,
     },
+    /// A [`Command::Publish`] was not carried out: the lease had ended in between. It is given again.
+    NotPublished {
+        /// Whose.
+        sensor: SensorRef,
+        /// Its id.
+        id: EntryId,
+    },
     /// [`Command::Freeze`] was carried out.
     Frozen,
     /// The guardian has frozen everything, so long after the lease's end.

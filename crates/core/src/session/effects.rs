@@ -224,6 +224,19 @@ impl Instance {
         }
     }
 
+    /// It did not go out after all.
+    pub(super) fn not_published(&mut self, id: EntryId) {
+        let Some(parts) = self.parts() else { return };
+        for (_, _, handed) in parts.direct.queue.iter_mut().filter(|(waiting, _, _)| *waiting == id) {
+            *handed = false;
+        }
+        for waiting in parts.log.into_iter().flat_map(|log| &mut log.queue) {
+            if waiting.entry.id == id && waiting.step == Step::Published {
+                waiting.step = Step::Committed;
+            }
+        }
+    }
+
     /// Its mark is stored.
     pub(super) fn marked(&mut self, id: EntryId) {
         if let Some(log) = self.log_mut() {

@@ -42,7 +42,7 @@ impl Narrator {
         let time = format!("{now:.3}");
         // The time of day alone: whoever watches knows the date.
         let time = time.get(11..23).unwrap_or_default();
-        let mut line = format!("{time}  {}", plain(text));
+        let mut line = format!("{time}  {}", crate::ask::one_line(text));
         if let Some(width) = self.width
             && line.chars().count() > width
         {
@@ -77,9 +77,11 @@ impl Narrator {
 pub(super) fn follow_history(runtime: &Handle, arbitrator: SocketAddr, sender: Sender<Happened>) {
     runtime.spawn(async move {
         let client = reqwest::Client::new();
+        // What was before is no news.
+        let began = format!("{:.3}", jiff::Timestamp::now());
         let mut said: Option<HistoryRecord> = None;
         loop {
-            if follow(&client, arbitrator, &mut said, &sender).await.is_none() {
+            if follow(&client, arbitrator, &began, &mut said, &sender).await.is_none() {
                 return;
             }
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
@@ -91,6 +93,7 @@ pub(super) fn follow_history(runtime: &Handle, arbitrator: SocketAddr, sender: S
 async fn follow(
     client: &reqwest::Client,
     arbitrator: SocketAddr,
+    began: &str,
     said: &mut Option<HistoryRecord>,
     sender: &Sender<Happened>,
 ) -> Option<()> {
@@ -98,21 +101,26 @@ async fn follow(
     let Ok(Ok(answer)) = tokio::time::timeout(SILENT_AT_MOST, client.get(url).send()).await else { return Some(()) };
     let mut chunks = answer.bytes_stream();
     let mut open = Vec::new();
-    // What was said already comes first, up to the last that was.
+    // What was said already comes first: up to the last that was, or to what is later than that.
     let mut known = said.clone();
     while let Ok(Some(Ok(chunk))) = tokio::time::timeout(SILENT_AT_MOST, chunks.next()).await {
         open.extend_from_slice(&chunk);
         while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = open.drain(..=end).collect();
             let Ok(record) = serde_json::from_slice::<HistoryRecord>(&line) else { continue };
-            match &known {
-                Some(last) if *last == record => known = None,
-                Some(_) => {}
-                None => {
-                    sender.send(Happened::Say(in_words(&record))).ok()?;
-                    *said = Some(record);
+            if let Some(last) = &known {
+                let repeated = record.at <= last.at;
+                if record == *last || !repeated {
+                    known = None;
+                }
+                if repeated {
+                    continue;
                 }
             }
+            if record.at.as_str() >= began {
+                sender.send(Happened::Say(in_words(&record))).ok()?;
+            }
+            *said = Some(record);
         }
         if open.len() > LINE_BYTES_AT_MOST {
             break;
@@ -134,11 +142,6 @@ fn in_words(record: &HistoryRecord) -> String {
         (Some(from), None) => format!("{sensor} is no longer ACTIVE on {from} ({cause}{by}), fence {fence}"),
         (None, None) => format!("{sensor}: {cause}{by}, fence {fence}"),
     }
-}
-
-/// Text from elsewhere, safe for a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{FFFD}' } else { character }).collect()
 }
 
 #[cfg(test)]
@@ -166,10 +169,5 @@ mod tests {
         assert_eq!(in_words(&record(Some("a"), None)), "p.X is no longer ACTIVE on a (container lost), fence 1.2");
         let by_anne = HistoryRecord { who: "anne".to_owned(), ..record(None, Some("b")) };
         assert_eq!(in_words(&by_anne), "p.X is ACTIVE on b (container lost, by anne), fence 1.2");
-    }
-
-    #[test]
-    fn what_sensors_send_cannot_play_with_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31mb\n"), "a\u{FFFD}[31mb\u{FFFD}");
     }
 }

@@ -99,3 +99,15 @@ fn a_container_that_leaves_starts_no_process_for_what_it_still_holds() {
     assert!(commands.contains(&send(FIRST, ToArbitrator::Leaving)), "{commands:?}");
     assert_eq!(rig.session.active(&x()), None);
 }
+
+#[test]
+fn an_effect_that_was_not_handed_on_is_given_again() {
+    let mut rig = Rig::polling(Effects::Direct);
+    let emitted = Event::Emitted { process: PROCESS, id: crate::names::EntryId(7), effect: effects() };
+    assert_eq!(rig.take(emitted), [publish(fence(1, 2), 7)]);
+    let withheld = Event::NotPublished { sensor: x(), id: crate::names::EntryId(7) };
+    assert_eq!(rig.take(withheld), [publish(fence(1, 2), 7)]);
+    rig.take(Event::Published { sensor: x(), id: crate::names::EntryId(7) });
+    let late = Event::NotPublished { sensor: x(), id: crate::names::EntryId(7) };
+    assert_eq!(rig.take(late), []);
+}

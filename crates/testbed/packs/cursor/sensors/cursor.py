@@ -1,7 +1,8 @@
 """A sensor that dispatches numbers and keeps the last one in the datastore."""
 
-from at_source import AtSource
 from st2reactor.sensor.base import PollingSensor
+
+from at_source import AtSource
 
 BATCH = 3
 

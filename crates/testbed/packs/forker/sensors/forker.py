@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-from at_source import AtSource
 from st2reactor.sensor.base import PollingSensor
+
+from at_source import AtSource
 
 # It appends its number to a file every 20 ms; not for ever, where nobody ends it.
 DAEMON = """

@@ -1,7 +1,8 @@
 """A sensor whose poll outlasts every lease, in an open request."""
 
-from at_source import AtSource
 from st2reactor.sensor.base import PollingSensor
+
+from at_source import AtSource
 
 
 class Slow(PollingSensor):

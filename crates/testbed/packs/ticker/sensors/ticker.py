@@ -1,7 +1,8 @@
 """Sensors that tick: `Ticker01` to `Ticker99`, as many of them as there is metadata for."""
 
-from at_source import AtSource
 from st2reactor.sensor.base import PollingSensor
+
+from at_source import AtSource
 
 
 class Ticker(PollingSensor):
