@@ -12,7 +12,7 @@ use std::sync::mpsc::Sender;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
-use st2sa_machine::processes::{self, Process};
+use st2sa_machine::processes::Process;
 
 use crate::guardian::{MESSAGE_BYTES_AT_MOST, Order};
 use crate::herd::Herd;
