@@ -26,6 +26,7 @@ mod proto;
 mod python;
 mod sim;
 mod steps;
+mod survival;
 mod table;
 mod verify;
 mod workspace;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::flags;
 use crate::program::Program;
 use crate::steps::{self, Step};
-use crate::{bench, deny, hygiene, needs, proto, python, sim};
+use crate::{bench, deny, hygiene, needs, proto, python, sim, survival};
 
 /// Seeds simulated by the gate: what the project promises to hold, some ten seconds of it.
 const GATE_SEEDS: &str = "10000";
@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Step::new("docs", docs),
         Step::new("generated", generated),
         Step::new("tests", tests),
+        Step::new("survival by signals", survival::by_signals),
         Step::new("bench", bench::smoke),
         Step::new("simulation", simulation),
         Step::new("broken guards", broken_guards),

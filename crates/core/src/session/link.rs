@@ -144,6 +144,12 @@ impl Session {
     }
 
     pub(super) fn name_taken(&mut self, now: Time) {
+        // Another incarnation stands in the register: what was held under an own registration is void.
+        if self.registration.is_some() {
+            for instance in self.instances.values_mut() {
+                instance.stop_now(StopCause::Asked);
+            }
+        }
         self.try_another(now, None);
         self.link = Link::Idle { retry_at: now + self.heartbeat };
     }

@@ -138,3 +138,15 @@ fn a_new_registration_is_bound_with_nothing_when_all_that_was_held_is_dead() {
     assert_eq!(commands, expected);
     assert!(!rig.session.may_act(rig.now));
 }
+
+#[test]
+fn a_container_whose_name_was_given_away_kills_what_it_held() {
+    let mut rig = Rig::lapsed(Effects::Direct);
+    rig.now = at(3_100);
+    let greeting = rig.take(Event::Wake);
+    let Some(Command::Connect { stream, .. }) = greeting.last() else { panic!("no greeting in {greeting:?}") };
+    let stream = *stream;
+    rig.take(Event::StreamOpened(stream));
+    let killed = rig.hear_on(stream, ToContainer::NameTaken { machine: Machine(8) });
+    assert!(killed.contains(&Command::Kill(PROCESS)), "{killed:?}");
+}
