@@ -20,6 +20,13 @@ pub(crate) struct Herd {
 impl Herd {
     /// The guardian's: it makes the group, if it may. Each guardian has its own: an earlier one may be left frozen.
     pub(crate) fn make(mark: &str) -> Self {
+        for group in Cgroup::find("st2sa-") {
+            // Left by a guardian that was killed with everything else; one that is not empty stays.
+            let guardian = group.name().rsplit('-').next().and_then(|pid| pid.parse().ok());
+            if guardian.is_some_and(|pid| Process::of(pid).is_none()) {
+                group.remove();
+            }
+        }
         Self { group: Cgroup::make(&group_of(mark, std::process::id())) }
     }
 

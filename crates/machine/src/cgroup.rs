@@ -47,6 +47,11 @@ impl Cgroup {
         wanted.map(|folder| Self { folder: folder.path() }).filter(|group| group.folder.is_dir()).collect()
     }
 
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Has a program begin in this group.
     ///
     /// # Errors
