@@ -237,6 +237,12 @@ impl Arbiter {
             Holder::Unknown | Holder::Preparing(_) => {}
             Holder::Free => {
                 let Some(target) = target else { return };
+                // One that leaves, and has stopped the sensor by itself, does not take it again.
+                let leaves = leadership.register.get(&target).is_some_and(|member| member.draining);
+                let state = leadership.sensor(sensor);
+                if leaves && matches!(state.freed, Some((Cause::Stopped, _))) {
+                    return;
+                }
                 let again = state.last_on.as_ref() == Some(&target);
                 let new = state.last_on.is_none();
                 if again && now < state.not_before || new && now < place_new_from {
