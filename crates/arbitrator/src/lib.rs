@@ -122,7 +122,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (stop, stopped) = oneshot::channel();
     let (address, server) = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(options.listen).await;
-        let listener = listener.map_err(failed(format!("listen at {}", options.listen)))?;
+        let listener =
+            listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
         let address = listener.local_addr().map_err(failed("learn its own address"))?;
         let router = router(inputs.clone(), datastore, grants.clone(), answers);
         // A heartbeat is not to wait for the next one.

@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) about: About,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) stream: StreamId,
+    /// It has said that it leaves.
+    pub(crate) leaves: bool,
     pub(crate) heard_at: Time,
     /// Each with when it came.
     pub(crate) instances: BTreeMap<SensorRef, (Time, InstanceReport)>,
@@ -76,9 +78,16 @@ impl Roster {
         }
     }
 
-    /// It has left in good order.
+    /// It says that everything there has stopped for good.
+    pub(crate) fn leaves(&mut self, stream: StreamId) {
+        if let Some(entry) = self.of(stream) {
+            entry.leaves = true;
+        }
+    }
+
+    /// It is not registered any more: one that has not said that it leaves stays, as lost.
     pub(crate) fn left(&mut self, stream: StreamId) {
-        self.entries.retain(|_, entry| entry.stream != stream);
+        self.entries.retain(|_, entry| entry.stream != stream || !entry.leaves);
     }
 
     /// Its stream has ended.

@@ -133,14 +133,17 @@ impl Shell {
                     about,
                     labels: hello.labels.clone(),
                     stream,
+                    leaves: false,
                     heard_at: now,
                     instances: BTreeMap::new(),
                 });
                 ToArbitrator::Hello(hello)
             }
             FromContainer::Message(message) => {
-                if matches!(message, ToArbitrator::Heartbeat(_)) {
-                    self.roster.heard(now, stream);
+                match &message {
+                    ToArbitrator::Heartbeat(_) => self.roster.heard(now, stream),
+                    ToArbitrator::Leaving => self.roster.leaves(stream),
+                    _ => {}
                 }
                 message
             }

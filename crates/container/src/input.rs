@@ -59,6 +59,8 @@ pub(crate) enum Input {
     },
     /// An effect is confirmed.
     Published(SensorRef, EntryId),
+    /// The sink fails, and why, or works again.
+    Sink(Option<String>),
     /// An effect was not handed on: it might not, right then.
     NotPublished(SensorRef, EntryId),
     /// An effect is refused for good, and why.

@@ -166,7 +166,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         let listener = sockets::listen(&socket).map_err(failed(format!("listen at `{}`", socket.display())))?;
         tokio::spawn(sockets.serve(listener));
         let http = tokio::net::TcpListener::bind(options.listen).await;
-        let http = http.map_err(failed(format!("listen at {}", options.listen)))?;
+        let http = http.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
         let address = http.local_addr().map_err(failed("learn its own address"))?;
         tokio::spawn(async move { axum::serve(http, http::routes(answers)).await });
         let asked = inputs.clone();

@@ -7,7 +7,7 @@ mod child;
 mod heard;
 mod host;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ use host::Host;
 
 /// Loading counts as hung after this: longer than any import seen, shorter than anybody's patience.
 const LOADED_WITHIN: Span = Span::from_secs(60);
+/// Ends that nobody has explained yet, at the most.
+const ENDED_AT_MOST: usize = 1_000;
 /// A host forks in milliseconds; one that has not told of it after this does not answer at all.
 const FORKED_WITHIN: Span = Span::from_secs(1);
 /// `cleanup()` may take so long; then its process is killed.
@@ -69,6 +71,8 @@ pub(crate) struct Nursery {
     hosts: BTreeMap<u64, Host>,
     children: BTreeMap<u64, Child>,
     sensors: BTreeMap<SensorRef, Known>,
+    /// Processes that ended by themselves, until their host has said how.
+    ended: VecDeque<(u64, SensorRef)>,
     /// When a host of each Python last ended.
     hosts_ended: BTreeMap<PathBuf, Time>,
     /// Numbers of hosts and sensor processes.
@@ -119,6 +123,7 @@ impl Nursery {
             hosts: BTreeMap::new(),
             children: BTreeMap::new(),
             sensors,
+            ended: VecDeque::new(),
             hosts_ended: BTreeMap::new(),
             numbers: 0,
             events: Vec::new(),
@@ -297,7 +302,14 @@ impl Nursery {
             }
             Whose::Sensor(number) => {
                 let first = |child: &Child| child.connection.as_ref().is_some_and(|(own, _)| *own == connection);
-                if self.children.get(&number).is_some_and(first) {
+                if let Some(child) = self.children.get(&number).filter(|child| first(child)) {
+                    if !child.ends() {
+                        // Its host is about to say how.
+                        self.ended.push_back((number, child.sensor.clone()));
+                        while self.ended.len() > ENDED_AT_MOST {
+                            self.ended.pop_front();
+                        }
+                    }
                     self.end(number, keeper);
                 }
             }

@@ -102,6 +102,8 @@ pub(crate) struct Timers {
     stream: Option<StreamId>,
     last_reports: BTreeMap<SensorRef, InstanceReport>,
     refused_since: Option<Time>,
+    /// Why triggers wait, while they do.
+    sink_problem: Option<String>,
     /// Everything is frozen: nothing can be late.
     frozen_since: Option<Time>,
     terminations: u32,
@@ -120,6 +122,7 @@ impl Timers {
             stream: None,
             last_reports: BTreeMap::new(),
             refused_since: None,
+            sink_problem: None,
             frozen_since: None,
             terminations: 0,
             ending: None,
@@ -188,6 +191,7 @@ impl Shell {
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
             Input::Published(sensor, id) => self.confirmed(sensor, id, Ok(())),
+            Input::Sink(problem) => self.timers.sink_problem = problem,
             Input::NotPublished(sensor, id) => self.handle(Event::NotPublished { sensor, id }),
             Input::Refused(sensor, id, problem) => self.confirmed(sensor, id, Err(problem)),
             Input::Guardian(generation, told) if self.keeper.is_current(generation) => {
@@ -217,6 +221,7 @@ impl Shell {
                     std::process::id()
                 ));
                 if now >= since + REFUSED_AT_MOST {
+                    tracing::error!("the name is still taken: this container stops");
                     self.timers.ending = Some(Ending::NameTaken);
                 }
                 self.handle(Event::Message { stream, message: ToContainer::NameTaken { machine } });
@@ -294,7 +299,12 @@ impl Shell {
             self.timers.ending = Some(Ending::Stopped);
             return;
         }
-        tracing::info!("handing everything over before stopping; ask again to stop at once");
+        let active = self.session.instances().filter(|view| view.fence.is_some()).count();
+        tracing::info!(
+            active,
+            "handing everything over before stopping; what nobody takes is stopped after the drain timeout; ask again \
+             to stop at once"
+        );
         self.handle(Event::Leave);
     }
 
@@ -455,7 +465,7 @@ impl Shell {
                 dropped: counter.dropped.load(Ordering::Relaxed),
                 last_poll_ago: known.last_poll_began.map(|began| now.since(began)),
                 last_poll_duration: known.last_poll_took,
-                last_error: known.last_error.clone(),
+                last_error: self.waits(sensor).or_else(|| known.last_error.clone()),
             };
             // An age alone is no news: the arbitrator counts on.
             let ageless = |report: &InstanceReport| InstanceReport { last_poll_ago: None, ..report.clone() };
@@ -467,6 +477,12 @@ impl Shell {
         if !changed.is_empty() {
             self.links.report(stream, changed);
         }
+    }
+
+    /// What keeps a sensor's triggers, if any wait.
+    fn waits(&self, sensor: &SensorRef) -> Option<String> {
+        let problem = self.timers.sink_problem.as_ref()?;
+        self.waiting.values().any(|waiting| waiting.sensor == *sensor).then(|| format!("triggers wait: {problem}"))
     }
 
     fn say_once(&mut self, text: String) {

@@ -159,8 +159,14 @@ impl Worker {
                 waiting.push_back(item);
             }
             match self.write(&mut waiting) {
-                Ok(()) => retry = RETRY_FIRST,
+                Ok(()) => {
+                    if std::mem::replace(&mut retry, RETRY_FIRST) != RETRY_FIRST {
+                        let _ = self.inputs.send(Input::Sink(None));
+                    }
+                }
                 Err(error) => {
+                    let why = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                    let _ = self.inputs.send(Input::Sink(Some(format!("{error}{}", why.unwrap_or_default()))));
                     let (error, sink): (&dyn std::error::Error, _) = (&error, self.sink.describe());
                     tracing::warn!(error, sink, waiting = waiting.len(), "triggers wait: the sink fails");
                     match items.recv_timeout(retry) {

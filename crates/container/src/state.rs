@@ -37,6 +37,8 @@ pub(crate) struct State {
 /// One run, as it notes itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
+    #[serde(default)]
+    name: String,
     incarnation: u64,
     machine: u64,
     pid: i32,
@@ -51,10 +53,14 @@ pub enum StateError {
     File(#[from] FileError),
     /// Another container of that name runs here.
     #[error(
-        "a container named `{name}` runs on this host already, as process {pid}; give this one another name with --name"
+        "the container `{name}` runs with the state folder `{}` already, as process {pid}; give this one another --name, \
+         and another --state-dir if you chose it",
+        folder.display()
     )]
     NameTaken {
-        /// The name.
+        /// The folder.
+        folder: PathBuf,
+        /// The name of the one that runs.
         name: ContainerName,
         /// Its process.
         pid: i32,
@@ -68,12 +74,13 @@ impl State {
         check_private(folder)?;
         let path = folder.join("run");
         let who = format!("container {name}, process {}", std::process::id());
-        let lock = take_lock(folder, &path, &who, name)?;
+        let lock = take_lock(folder, &path, &who)?;
         // Read under the lock: whoever had it last wrote it.
         let succeeds = read_run(&path)?.filter(ended).map(|before| Incarnation(before.incarnation));
         let incarnation = Incarnation(identity::random());
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let run = Run {
+            name: name.to_string(),
             incarnation: incarnation.0,
             machine: identity::machine().0,
             pid: own,
@@ -108,7 +115,7 @@ pub(crate) fn mark(incarnation: Incarnation) -> String {
 }
 
 /// Takes the lock; a guardian that still holds it has its time to end, and is then killed.
-fn take_lock(folder: &Path, path: &Path, who: &str, name: &ContainerName) -> Result<Lock, StateError> {
+fn take_lock(folder: &Path, path: &Path, who: &str) -> Result<Lock, StateError> {
     const LOOK_EVERY: Duration = Duration::from_millis(5);
     let since = Instant::now();
     let mut killed = false;
@@ -120,7 +127,8 @@ fn take_lock(folder: &Path, path: &Path, who: &str, name: &ContainerName) -> Res
         };
         let Some(before) = read_run(path)? else { return Err(error.into()) };
         if (Process { pid: before.pid, began: before.began }).lives() {
-            return Err(StateError::NameTaken { name: name.clone(), pid: before.pid });
+            let (folder, name) = (folder.to_owned(), ContainerName::new(before.name));
+            return Err(StateError::NameTaken { folder, name, pid: before.pid });
         }
         if since.elapsed() >= GUARDIAN_ENDS_WITHIN {
             if killed {

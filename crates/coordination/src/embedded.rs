@@ -74,13 +74,27 @@ pub enum OpenError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The database.
-    #[error("cannot open the database `{}`", path.display())]
+    #[error(
+        "cannot open the database `{}`; put a copy of it back, or move it and the file `term` beside it away to begin \
+         anew without sensors' values and operators' intents",
+        path.display()
+    )]
     Database {
         /// Which.
         path: PathBuf,
         /// Why.
         #[source]
         source: Box<redb::Error>,
+    },
+    /// It was there, and is not any more.
+    #[error(
+        "the database `{}` is gone or empty, though the file `term` beside it says that there was one; put it back, or \
+         move `term` away to begin anew without sensors' values and operators' intents",
+        path.display()
+    )]
+    Lost {
+        /// Which.
+        path: PathBuf,
     },
     /// It was written by a later release.
     #[error("`{}` has format {found}; this release knows formats up to {THIS_FORMAT}: use the release that wrote it", path.display())]
@@ -113,13 +127,16 @@ impl Embedded {
     /// When a file cannot be used; nothing is ever thrown away to make it usable.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("engine.redb");
+        let term = read_term(&folder.join("term"))?;
+        if term > Term(0) && !std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
+            return Err(OpenError::Lost { path });
+        }
         let opened = |source: redb::Error| OpenError::Database { path: path.clone(), source: Box::new(source) };
         let database = Database::create(&path).map_err(|error| opened(error.into()))?;
         let (format, copy) = first_use(&database).map_err(opened)?;
         if format > THIS_FORMAT {
             return Err(OpenError::Newer { path, found: format });
         }
-        let term = read_term(&folder.join("term"))?;
         if term < copy {
             tracing::warn!(folder = %folder.display(), %term, %copy, "the term's file is older than its copy, which counts");
         }

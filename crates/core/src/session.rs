@@ -562,7 +562,10 @@ impl Session {
             Link::Bound(bound) if bound.left && now >= since + self.config.drain_timeout + self.session_ttl => {
                 self.outbox.push(Command::Exit);
             }
-            Link::Idle { .. } | Link::Greeting { .. } if clear && overdue => self.outbox.push(Command::Exit),
+            // Never registered, or its time to leave is over.
+            Link::Idle { .. } | Link::Greeting { .. } if clear && (overdue || self.registration.is_none()) => {
+                self.outbox.push(Command::Exit);
+            }
             Link::Idle { .. } | Link::Greeting { .. } | Link::Clearing { .. } | Link::Bound(_) => {}
         }
     }

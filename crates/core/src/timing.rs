@@ -57,7 +57,11 @@ impl Timing {
     pub fn check(&self) -> Result<(), Misfit> {
         let misfit = |what, bound, is| Err(Misfit { what, bound, is });
         if self.heartbeat == Span::ZERO || self.heartbeat * 4 > self.session_ttl {
-            return misfit("heartbeat", "more than 0 and at most session_ttl / 4", self.heartbeat);
+            return misfit(
+                "heartbeat",
+                "more than 0 and at most session_ttl / 4 (lower it, or raise session_ttl)",
+                self.heartbeat,
+            );
         }
         if self.max_drift_thousandths > 1_000 {
             return misfit("max_drift", "at most 1.0", Span(self.max_drift_thousandths));
@@ -126,7 +130,10 @@ mod tests {
     fn a_heartbeat_that_leaves_no_room_for_lost_ones_is_refused() {
         let timing = Timing { heartbeat: Span::from_millis(600), ..Timing::default() };
         let error = timing.check().expect_err("600 ms is more than a quarter of 2 s");
-        assert_eq!(error.to_string(), "`heartbeat` is 0.600s but must be more than 0 and at most session_ttl / 4");
+        assert_eq!(
+            error.to_string(),
+            "`heartbeat` is 0.600s but must be more than 0 and at most session_ttl / 4 (lower it, or raise session_ttl)"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) struct LogOptions {
     #[arg(long, value_enum, env = "ST2SA_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     /// What to log: a level (error, warn, info, debug), or directives such as `info,sensor=warn`
-    #[arg(long, env = "ST2SA_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "ST2SA_LOG", default_value = "info", value_name = "FILTER", value_parser = filter)]
     log: String,
 }
 
@@ -38,6 +38,8 @@ pub(crate) fn start(options: &LogOptions) {
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Whoever read the log may have gone: that is no reason to stop.
+    let builder = builder.log_internal_errors(false);
     // No escape codes in files: logs go to a service manager's journal or to a file.
     let started = match options.log_format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
@@ -48,5 +50,27 @@ pub(crate) fn start(options: &LogOptions) {
     }
     if let Some(problem) = problem {
         tracing::warn!(filter = options.log, %problem, "the log's filter is not understood: `info` counts");
+    }
+}
+
+/// A filter whose every part is a level, or gives one to something.
+fn filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+    let understood = |part: &str| is_level(part.rsplit('=').next().unwrap_or(part).trim());
+    if text.split(',').all(understood) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("give a level ({}), or levels of parts: `info,sensor=warn`", LEVELS.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_would_silence_everything_is_refused() {
+        assert!(filter("info,sensor=warn").is_ok() && filter("DEBUG").is_ok());
+        assert!(filter("chatty").is_err() && filter("").is_err() && filter("info,sensor=loud").is_err());
     }
 }

@@ -183,12 +183,12 @@ impl Up {
     }
 
     fn start(&mut self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
+        if TcpStream::connect_timeout(&self.listen, Duration::from_millis(200)).is_ok() {
+            bail!("something listens on {} already: stop it, or give another address with --listen", self.listen);
+        }
         self.narrator.say(&format!("data and logs are in {}", self.folder.display()));
         if self.plans.contains_key(SOURCE) {
             self.start_source()?;
-        }
-        if TcpStream::connect_timeout(&self.listen, Duration::from_millis(200)).is_ok() {
-            bail!("something listens on {} already: stop it, or give another address with --listen", self.listen);
         }
         self.start_one("arbitrator")?;
         self.wait_for_arbitrator()?;
@@ -247,7 +247,9 @@ impl Up {
     fn last_words(&self, name: &str) -> String {
         let log = self.plans.get(name).map(|plan| plan.log.clone()).unwrap_or_default();
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing was logged");
+        let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
+        let last = lines.clone().find(|line| line.starts_with("error: ")).or_else(|| lines.next());
+        let last = last.unwrap_or("nothing was logged");
         format!("{last} (its log is {})", log.display())
     }
 
@@ -298,10 +300,16 @@ impl Up {
                     return;
                 }
                 let after = if name.starts_with("container-") {
-                    self.narrator.say(&format!(
-                        "{name} has ended ({how}): what was ACTIVE there goes on elsewhere; it is started again in {} s",
-                        CONTAINER_AGAIN_AFTER.as_secs()
-                    ));
+                    let after = CONTAINER_AGAIN_AFTER.as_secs();
+                    if ended_soon {
+                        let why = self.last_words(&name);
+                        self.narrator.say(&format!("{name} has ended ({how}): {why}"));
+                        self.narrator.say(&format!("{name} is started again in {after} s"));
+                    } else {
+                        self.narrator.say(&format!(
+                            "{name} has ended ({how}): what was ACTIVE there goes on elsewhere; it is started again in {after} s"
+                        ));
+                    }
                     CONTAINER_AGAIN_AFTER
                 } else {
                     let meanwhile = if name == "arbitrator" { ": sensors go on meanwhile" } else { "" };
@@ -317,6 +325,9 @@ impl Up {
     fn stop(&mut self) {
         self.stopping = true;
         self.again.clear();
+        if self.programs.is_empty() {
+            return;
+        }
         self.narrator.say("stopping everything; Ctrl-C once more stops it at once");
         for group in ["container-", "arbitrator", SOURCE] {
             self.stop_group(group);

@@ -99,8 +99,37 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
             draining: in_state(word::DRAINING),
             lost: in_state(word::LOST),
         },
-        alarms: view.alarms.clone(),
+        alarms: view.alarms.iter().cloned().chain(standing(&sensors, &containers)).collect(),
     }
+}
+
+/// What is wrong for as long as it is so: sensors that run nowhere, or have nobody to take over, and lost containers.
+fn standing(sensors: &[Sensor], containers: &[Container]) -> Vec<String> {
+    /// References that one alarm names.
+    const NAMED_AT_MOST: usize = 5;
+    let named = |found: Vec<&Sensor>| {
+        let names: Vec<&str> = found.iter().take(NAMED_AT_MOST).map(|sensor| sensor.reference.as_str()).collect();
+        let more = if found.len() > NAMED_AT_MOST { ", …" } else { "" };
+        format!("{}{more}", names.join(", "))
+    };
+    let mut alarms = Vec::new();
+    for lost in containers.iter().filter(|container| container.state == word::LOST) {
+        alarms.push(format!("now: container {} is lost", lost.name));
+    }
+    let nowhere: Vec<&Sensor> = sensors.iter().filter(|sensor| sensor.status == word::STANDBY).collect();
+    if !nowhere.is_empty() {
+        alarms.push(format!("now: ACTIVE nowhere: {} of {}: {}", nowhere.len(), sensors.len(), named(nowhere)));
+    }
+    let ready = |sensor: &&Sensor| {
+        let stands_by =
+            |instance: &Instance| Some(&instance.container) != sensor.active.as_ref() && instance.state == "ready";
+        sensor.active.is_some() && !sensor.instances.iter().any(stands_by)
+    };
+    let alone: Vec<&Sensor> = sensors.iter().filter(ready).collect();
+    if !alone.is_empty() {
+        alarms.push(format!("now: nobody could take over: {} of {}: {}", alone.len(), sensors.len(), named(alone)));
+    }
+    alarms
 }
 
 fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) -> Sensor {

@@ -15,6 +15,9 @@ use crate::wire;
 
 impl Nursery {
     pub(super) fn host_said(&mut self, host: u64, event: wire::Event, keeper: &mut Keeper) {
+        if let wire::Event::Exited { process, status } = event {
+            self.explain(process, status);
+        }
         let own =
             |children: &BTreeMap<u64, Child>, process| children.get(&process).is_some_and(|child| child.host == host);
         match event {
@@ -37,16 +40,29 @@ impl Nursery {
                 tracing::error!(process, error, "a sensor process could not be forked");
                 self.end(process, keeper);
             }
-            wire::Event::Exited { process, status } => {
-                let child = self.children.get(&process).filter(|child| !child.ends());
-                if let Some(known) = child.and_then(|child| self.sensors.get_mut(&child.sensor)) {
-                    known.errors += 1;
-                    let said = known.last_error.take().filter(|_| status == 1);
-                    known.last_error = said.or_else(|| Some(format!("its process ended by itself: {}", ended(status))));
-                }
-                self.end(process, keeper);
-            }
+            wire::Event::Exited { process, .. } => self.end(process, keeper),
             _ => {}
+        }
+    }
+
+    /// A process that nobody ended has ended, and how.
+    fn explain(&mut self, process: u64, status: i32) {
+        let mut by_itself = self.children.get(&process).filter(|child| !child.ends()).map(|child| child.sensor.clone());
+        self.ended.retain(|(number, sensor)| {
+            let this = *number == process;
+            if this {
+                by_itself = Some(sensor.clone());
+            }
+            !this
+        });
+        let Some(sensor) = by_itself else { return };
+        let Some(known) = self.sensors.get_mut(&sensor) else { return };
+        known.errors += 1;
+        // One that ends with 1 has said why.
+        if status != 1 || known.last_error.is_none() {
+            let how = format!("its process ended by itself: {}", ended(status));
+            self.logbook.write(&sensor, Stream::Log, Some("ERROR"), &how);
+            known.last_error = Some(how);
         }
     }
 

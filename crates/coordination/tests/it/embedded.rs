@@ -124,3 +124,20 @@ impl Drop for SmallDisk {
         assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
     }
 }
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_not_begun_anew_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    campaign(&engine, 1, 0).await;
+    drop(engine);
+    let database = folder.path().join("engine.redb");
+    std::fs::write(&database, "").unwrap();
+    assert!(matches!(Embedded::open(folder.path()), Err(OpenError::Lost { .. })));
+    std::fs::write(&database, "no database").unwrap();
+    let error = Embedded::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("put a copy of it back"), "{error}");
+    std::fs::remove_file(&database).unwrap();
+    std::fs::remove_file(folder.path().join("term")).unwrap();
+    open(folder.path());
+}

@@ -137,7 +137,7 @@ fn standbys(sensor: &Sensor) -> usize {
     sensor
         .instances
         .iter()
-        .filter(|instance| Some(&instance.container) != sensor.active.as_ref() && instance.status == word::STANDBY)
+        .filter(|instance| Some(&instance.container) != sensor.active.as_ref() && instance.state == "ready")
         .count()
 }
 
