@@ -180,6 +180,8 @@ impl Instance {
         };
         self.errors = 0;
         self.good = 0;
+        // Given all the same: the next leader is not to move it for what this one has passed over.
+        self.failed_at = None;
         self.grant = Some(Grant {
             fence,
             given_at: now,
