@@ -115,7 +115,8 @@ impl Shell {
                     return;
                 }
                 tracing::info!("resigning before stopping; ask again to stop at once");
-                self.handle(Event::Operator { request: RESIGNATION, who: "signal".to_owned(), verb: Verb::Resign });
+                let (who, verb) = ("signal".to_owned(), Verb::Resign);
+                self.handle(Event::Operator { request: RESIGNATION, who, at: 0, verb });
             }
         }
     }

@@ -223,7 +223,6 @@ fn config(options: &Options) -> Config {
         heartbeat: timing.heartbeat,
         freeze_limit: options.freeze_limit,
         drain_timeout: options.drain_timeout,
-        max_errors: 3,
         failure_memory: timing.failure_memory,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use st2sa_core::message::{ToArbitrator, ToContainer};
+use st2sa_core::message::ToArbitrator;
 use st2sa_core::names::{ArbitratorId, StreamId};
 use st2sa_proto::v1::sessions_client::SessionsClient;
 use st2sa_proto::{About, FromArbitrator, FromContainer, InstanceReport, MESSAGE_BYTES_AT_MOST, v1};
@@ -149,12 +149,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Whether an arbitrator's message can be handed to the session as it is.
-pub(crate) fn heard(message: FromArbitrator) -> Result<ToContainer, (st2sa_core::names::Machine, String, u32)> {
-    match message {
-        FromArbitrator::Message(message) => Ok(message),
-        FromArbitrator::NameTaken { machine, host, pid } => Err((machine, host, pid)),
-    }
 }

@@ -17,6 +17,7 @@ use st2sa_core::names::{ProcessId, SensorRef};
 use st2sa_core::session::Event;
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
+use st2sa_proto::InstancePolicy;
 use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
@@ -96,6 +97,9 @@ pub(crate) struct Known {
     pub(crate) last_poll_began: Option<Time>,
     pub(crate) last_poll_took: Option<Span>,
     pub(crate) last_error: Option<String>,
+    /// As the operators' policy says.
+    cold_standby: bool,
+    memory_bytes: Option<u64>,
 }
 
 impl Nursery {
@@ -232,6 +236,16 @@ impl Nursery {
             child.tell(Do::Stop);
         } else {
             self.end(number, keeper);
+        }
+    }
+
+    /// What the operators' policy says of sensors.
+    pub(crate) fn take_policies(&mut self, policies: Vec<InstancePolicy>) {
+        for policy in policies {
+            if let Some(known) = self.sensors.get_mut(&policy.sensor) {
+                known.memory_bytes = policy.memory_bytes;
+                known.cold_standby = policy.cold_standby;
+            }
         }
     }
 

@@ -210,22 +210,15 @@ impl Shell {
     }
 
     fn hear(&mut self, now: Time, stream: StreamId, message: FromArbitrator) {
-        let message = match crate::link::heard(message) {
-            Ok(message) => message,
-            Err((machine, host, pid)) => {
-                let since = *self.timers.refused_since.get_or_insert(now);
-                let own = identity::host();
-                self.say_once(format!(
-                    "another container has this name: it runs on `{host}` as process {pid}, this one on `{own}` as \
-                     process {}; give one of them another name with --name",
-                    std::process::id()
-                ));
-                if now >= since + REFUSED_AT_MOST {
-                    tracing::error!("the name is still taken: this container stops");
-                    self.timers.ending = Some(Ending::NameTaken);
-                }
-                self.handle(Event::Message { stream, message: ToContainer::NameTaken { machine } });
+        let message = match message {
+            FromArbitrator::Message(message) => message,
+            FromArbitrator::Policies(policies) => {
+                self.nursery.take_policies(policies);
                 return;
+            }
+            FromArbitrator::NameTaken { machine, host, pid } => {
+                self.name_taken(now, &host, pid);
+                ToContainer::NameTaken { machine }
             }
         };
         if matches!(message, ToContainer::Welcome { .. }) {
@@ -240,6 +233,20 @@ impl Shell {
             tracing::info!("welcomed by the leader");
         }
         self.handle(Event::Message { stream, message });
+    }
+
+    fn name_taken(&mut self, now: Time, host: &str, pid: u32) {
+        let since = *self.timers.refused_since.get_or_insert(now);
+        let own = identity::host();
+        self.say_once(format!(
+            "another container has this name: it runs on `{host}` as process {pid}, this one on `{own}` as process {}; \
+             give one of them another name with --name",
+            std::process::id()
+        ));
+        if now >= since + REFUSED_AT_MOST {
+            tracing::error!("the name is still taken: this container stops");
+            self.timers.ending = Some(Ending::NameTaken);
+        }
     }
 
     /// A sensor acts: through the session, which knows whether it may.

@@ -59,7 +59,7 @@ pub(crate) fn encode(value: &Value) -> String {
             "registration": FenceText::from(registered.registration.0),
             "machine": registered.machine.0,
         }),
-        Value::Intent(intent) => json!({ "who": intent.who }),
+        Value::Intent(intent) => json!({ "who": intent.who, "at": intent.at }),
         Value::Digest(digest) => json!({ "digest": digest.0 }),
         Value::Record(record) => json!({
             "sequence": record.sequence,
@@ -121,8 +121,10 @@ pub(crate) fn intent(key: &str, text: &str) -> Result<Intent, Damaged> {
     #[derive(Deserialize)]
     struct Text {
         who: String,
+        #[serde(default)]
+        at: u64,
     }
-    read(key, text).map(|Text { who }| Intent { who })
+    read(key, text).map(|Text { who, at }| Intent { who, at })
 }
 
 /// A digest.
@@ -293,7 +295,7 @@ mod tests {
         let registered_ =
             Registered { incarnation: Incarnation(u64::MAX), registration: Registration(fence()), machine: Machine(7) };
         assert_eq!(registered("k", &encode(&Value::Registered(registered_.clone()))).unwrap(), registered_);
-        let intent_ = Intent { who: "anne \"the\" operator".to_owned() };
+        let intent_ = Intent { who: "anne \"the\" operator".to_owned(), at: 7 };
         assert_eq!(intent("k", &encode(&Value::Intent(intent_.clone()))).unwrap(), intent_);
         assert_eq!(digest("k", &encode(&Value::Digest(Digest(u64::MAX)))).unwrap(), Digest(u64::MAX));
         assert_eq!(ttl("k", &encode(&Value::Ttl(Span(9)))).unwrap(), Span(9));

@@ -24,7 +24,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::{LeaderSeen, Reply, Request, Token};
+use crate::engine::{Intent, LeaderSeen, Reply, Request, Token};
 use crate::history;
 use crate::message::{ToArbitrator, ToContainer, ToPeer};
 use crate::names::{ArbitratorId, ContainerName, Incarnation, RequestId, SensorRef, StreamId, Term};
@@ -35,7 +35,7 @@ use crate::timing::Timing;
 use follower::Follower;
 use leadership::Leadership;
 pub use leadership::Phase;
-pub use operator::{Answer, Verb};
+pub use operator::{Answer, Planned, Suppose, Verb};
 use register::Member;
 use sensor::Sensor;
 pub use view::{ContainerView, InstanceView, SensorView};
@@ -96,9 +96,13 @@ pub enum Event {
         request: u64,
         /// Who asks.
         who: String,
+        /// When, in milliseconds since 1970, for people.
+        at: u64,
         /// For what.
         verb: Verb,
     },
+    /// The operators' policy was read again.
+    Policy(Policy),
 }
 
 /// What the shell does for the arbiter, in order.
@@ -211,7 +215,8 @@ impl Arbiter {
             Event::Engine { request, reply } => self.on_engine(now, request, reply),
             Event::LeaderSeen(leader) => self.on_leader_seen(now, leader),
             Event::Peer { from, message } => self.on_peer(now, &from, &message),
-            Event::Operator { request, who, verb } => self.on_operator(now, request, &who, verb),
+            Event::Operator { request, who, at, verb } => self.on_operator(now, request, Intent { who, at }, verb),
+            Event::Policy(policy) => self.on_policy(policy),
         }
         self.on_time(now);
         self.expected = self.next_deadline().map(|(deadline, _)| deadline);

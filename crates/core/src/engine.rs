@@ -162,6 +162,8 @@ pub struct Registered {
 pub struct Intent {
     /// The operator.
     pub who: String,
+    /// When, in milliseconds since 1970 by the clock of the arbitrator that was asked; no decision uses it.
+    pub at: u64,
 }
 
 /// A sensor's journal record.

@@ -243,6 +243,8 @@ pub struct Activation {
     pub polled_ago: Option<Span>,
     /// When loading it, setting it up or a poll counts as hung.
     pub timeout: Span,
+    /// So many raising polls in a row are a failure.
+    pub max_errors: u32,
 }
 
 /// From an arbitrator to a container.
@@ -311,6 +313,13 @@ pub enum ToContainer {
         sensor: SensorRef,
         /// The entry.
         entry: EntryId,
+    },
+    /// Poll now: an operator does not want to wait for the interval.
+    PollNow {
+        /// The sensor.
+        sensor: SensorRef,
+        /// Under which it is ACTIVE there.
+        fence: Fence,
     },
     /// The leader resigns; greet another.
     Resigning,

@@ -7,6 +7,9 @@ use crate::names::SensorRef;
 use crate::placement::Labels;
 use crate::time::Span;
 
+/// Raising polls in a row that are a failure, where the policy says nothing else: one is an accident.
+pub const MAX_ERRORS: u32 = 3;
+
 /// The policy of one arbitrator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Policy {
@@ -36,11 +39,20 @@ pub struct SensorPolicy {
     pub effects: Option<Effects>,
     /// Overrides when a poll counts as hung.
     pub poll_timeout: Option<Span>,
+    /// So many raising polls in a row are a failure; at least 1.
+    pub max_errors: u32,
 }
 
 impl Default for SensorPolicy {
     fn default() -> Self {
-        Self { weight: 1, require: Labels::new(), prefer: Labels::new(), effects: None, poll_timeout: None }
+        Self {
+            weight: 1,
+            require: Labels::new(),
+            prefer: Labels::new(),
+            effects: None,
+            poll_timeout: None,
+            max_errors: MAX_ERRORS,
+        }
     }
 }
 

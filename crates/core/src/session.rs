@@ -298,6 +298,11 @@ impl Session {
             ToContainer::Left if current => self.on_left(now),
             ToContainer::Ack { session, sequence, sent_at } => self.on_ack(now, session, sequence, sent_at),
             ToContainer::SetStatus { sensor, fence, status } => self.on_status(now, &sensor, fence, status),
+            ToContainer::PollNow { sensor, fence } => {
+                if let Some(instance) = self.instances.get_mut(&sensor) {
+                    instance.poll_now(now, fence);
+                }
+            }
             ToContainer::Committed { sensor, entry } => self.on_committed(&sensor, entry),
             ToContainer::CommitRefused { sensor, entry } => self.on_refused(&sensor, entry),
             ToContainer::Marked { sensor, entry } => self.on_marked(&sensor, entry),
@@ -474,10 +479,9 @@ impl Session {
     }
 
     fn on_poll_returned(&mut self, now: Time, process: ProcessId, outcome: Outcome) {
-        let max_errors = self.config.max_errors;
         let Some((sensor, instance)) = self.of_process(process) else { return };
         let fence = instance.grant.as_ref().map(|grant| grant.fence);
-        let told = instance.poll_returned(now, outcome, max_errors);
+        let told = instance.poll_returned(now, outcome);
         match (told, fence) {
             (Some(instance::Told::Failing), Some(fence)) => self.reports.push(Report::Failing { sensor, fence }),
             (Some(instance::Told::Recovered), _) => self.reports.push(Report::Recovered { sensor }),

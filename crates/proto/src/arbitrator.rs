@@ -2,6 +2,7 @@
 
 use st2sa_core::message::{Activation, Status, ToContainer};
 use st2sa_core::names::{ArbitratorId, EntryId, Machine, SensorRef, SessionId, Term};
+use st2sa_core::policy::MAX_ERRORS;
 use st2sa_core::time::{Span, Time};
 
 use crate::checked::{self, Malformed, Within};
@@ -25,8 +26,21 @@ pub enum FromArbitrator {
         /// The process id of the run that holds it; zero where it is not known.
         pid: u32,
     },
+    /// What the operators' policy says of sensors that the container offers; of the others nothing changes.
+    Policies(Vec<InstancePolicy>),
     /// Anything else that core says. Never that a name is taken: [`Self::encode`] makes one that names no host.
     Message(ToContainer),
+}
+
+/// What the operators' policy says of one sensor, as far as its container is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstancePolicy {
+    /// The sensor.
+    pub sensor: SensorRef,
+    /// A standby has no process: it is started when the sensor becomes ACTIVE.
+    pub cold_standby: bool,
+    /// Memory that each of its processes may have, in bytes; as much as there is, if not given.
+    pub memory_bytes: Option<u64>,
 }
 
 impl FromArbitrator {
@@ -36,6 +50,16 @@ impl FromArbitrator {
             Self::NameTaken { machine, host, pid } => {
                 Message::NameTaken(v1::NameTaken { machine: machine.0, host: host.clone(), pid: *pid })
             }
+            Self::Policies(policies) => Message::Policies(v1::InstancePolicies {
+                policies: policies
+                    .iter()
+                    .map(|policy| v1::InstancePolicy {
+                        sensor: policy.sensor.to_string(),
+                        cold_standby: policy.cold_standby,
+                        memory_bytes: policy.memory_bytes,
+                    })
+                    .collect(),
+            }),
             Self::Message(message) => encode_message(message),
         };
         v1::FromArbitrator { message: Some(message) }
@@ -51,6 +75,11 @@ impl FromArbitrator {
         };
         let message = match message {
             Message::NameTaken(taken) => return decode_name_taken(taken).within("name_taken").map(Some),
+            Message::Policies(policies) => return decode_policies(policies).within("policies").map(Some),
+            Message::PollNow(v1::PollNow { sensor: name, fence }) => ToContainer::PollNow {
+                sensor: sensor(&name).within("poll_now")?,
+                fence: decode_fence(fence, "fence").within("poll_now")?,
+            },
             Message::NotLeader(not_leader) => decode_not_leader(&not_leader).within("not_leader")?,
             Message::Welcome(welcome) => decode_welcome(welcome).within("welcome")?,
             Message::Ack(v1::Ack { session, sequence, sent_at_ns }) => {
@@ -111,6 +140,9 @@ fn encode_message(message: &ToContainer) -> Message {
         ToContainer::Marked { sensor, entry } => {
             Message::Marked(v1::Marked { sensor: sensor.to_string(), entry: encode_entry_id(*entry) })
         }
+        ToContainer::PollNow { sensor, fence } => {
+            Message::PollNow(v1::PollNow { sensor: sensor.to_string(), fence: Some(encode_fence(*fence)) })
+        }
         ToContainer::Resigning => Message::Resigning(v1::Resigning {}),
         ToContainer::Left => Message::Left(v1::Left {}),
     }
@@ -120,6 +152,17 @@ fn decode_name_taken(taken: v1::NameTaken) -> Result<FromArbitrator, Malformed> 
     checked::words(&taken.host, "host")?;
     let v1::NameTaken { machine, host, pid } = taken;
     Ok(FromArbitrator::NameTaken { machine: Machine(machine), host, pid })
+}
+
+fn decode_policies(policies: v1::InstancePolicies) -> Result<FromArbitrator, Malformed> {
+    let policy = |policy: v1::InstancePolicy| {
+        Ok(InstancePolicy {
+            sensor: sensor(&policy.sensor)?,
+            cold_standby: policy.cold_standby,
+            memory_bytes: policy.memory_bytes,
+        })
+    };
+    checked::list(policies.policies, "policies", policy).map(FromArbitrator::Policies)
 }
 
 fn decode_not_leader(not_leader: &v1::NotLeader) -> Result<ToContainer, Malformed> {
@@ -153,6 +196,7 @@ fn encode_status(status: &Status) -> v1::set_status::Status {
                 journal: activation.journal.as_ref().map(encode_journal),
                 polled_ago_ns: activation.polled_ago.map(|span| span.0),
                 timeout_ns: activation.timeout.0,
+                max_errors: activation.max_errors,
             }),
         }),
         Status::Standby => v1::set_status::Status::Standby(v1::Standby {}),
@@ -174,6 +218,7 @@ fn decode_activation(activation: v1::Activation) -> Result<Activation, Malformed
         journal: activation.journal.map(decode_journal).transpose().within("journal")?,
         polled_ago: activation.polled_ago_ns.map(Span),
         timeout: Span(activation.timeout_ns),
+        max_errors: if activation.max_errors == 0 { MAX_ERRORS } else { activation.max_errors },
     })
 }
 

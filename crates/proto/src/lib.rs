@@ -16,7 +16,7 @@ pub mod rest;
 #[expect(clippy::allow_attributes, clippy::pedantic, missing_docs, reason = "generated: see `cargo xtask fix`")]
 pub mod v1;
 
-pub use arbitrator::FromArbitrator;
+pub use arbitrator::{FromArbitrator, InstancePolicy};
 pub use checked::Malformed;
 pub use container::{About, FromContainer};
 pub use instance::InstanceReport;

@@ -30,6 +30,55 @@ pub const CONTAINERS: &str = "/v1/containers";
 /// a blank line now and then to say that it still goes on).
 pub const HISTORY: &str = "/v1/history";
 
+/// A [`Plan`].
+///
+/// Query: at most one of `drain`, `lose` and `join`, each with a container's name: what would be if that were so.
+pub const PLAN: &str = "/v1/plan";
+
+/// A [`Why`].
+pub const WHY: &str = "/v1/sensors/{ref}/why";
+
+/// POST an [`Order`] with `to`: moves a sensor to that container. Answered by an [`Outcome`], as all orders are.
+pub const MOVE: &str = "/v1/sensors/{ref}/move";
+
+/// POST an [`Order`]: moves a sensor to where it would go if it failed where it is.
+pub const FAILOVER: &str = "/v1/sensors/{ref}/failover";
+
+/// POST an [`Order`]: has a polling sensor poll now.
+pub const POLL: &str = "/v1/sensors/{ref}/poll";
+
+/// POST an [`Order`]: keeps a sensor from running until it is resumed.
+pub const PAUSE: &str = "/v1/sensors/{ref}/pause";
+
+/// POST an [`Order`]: lets a paused sensor run again.
+pub const RESUME: &str = "/v1/sensors/{ref}/resume";
+
+/// POST an [`Order`]: pauses every sensor that there is now.
+pub const PAUSE_ALL: &str = "/v1/pause";
+
+/// POST an [`Order`]: resumes every paused sensor.
+pub const RESUME_ALL: &str = "/v1/resume";
+
+/// POST an [`Order`]: moves away from a container what can run elsewhere, and gives it nothing new.
+pub const DRAIN: &str = "/v1/containers/{ref}/drain";
+
+/// POST an [`Order`]: uses a container again.
+pub const UNDRAIN: &str = "/v1/containers/{ref}/undrain";
+
+/// POST an [`Order`]: a lost container will not come back; it is not shown any more.
+pub const FORGET: &str = "/v1/containers/{ref}/forget";
+
+/// A list of [`Value`]s, in the order of their names: the sensors' datastore.
+///
+/// Query: `prefix` (names that begin so), `after` (names behind this one), `limit` (so many; at most, and unless said
+/// otherwise, 1,000).
+pub const DATASTORE: &str = "/v1/datastore";
+
+/// One [`Value`]: GET it; PUT a [`NewValue`], DELETE with an [`Order`], both answered by an [`Outcome`].
+///
+/// A sensor's own value is named `pack.ClassName:name`, a shared one `name`.
+pub const VALUE: &str = "/v1/datastore/{ref}";
+
 /// The media type of what goes on: one JSON object a line.
 pub const NDJSON: &str = "application/x-ndjson";
 
@@ -77,8 +126,20 @@ pub struct Sensor {
     pub active: Option<String>,
     /// The newest fence given, "term.n".
     pub fence: Option<String>,
+    /// Who paused it, if anybody did.
+    #[serde(default)]
+    pub paused: Option<Intent>,
     /// In the order of their containers' names.
     pub instances: Vec<Instance>,
+}
+
+/// Who wanted something to be so, until somebody says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Who, as they named themselves.
+    pub who: String,
+    /// When: RFC 3339, UTC, with milliseconds.
+    pub at: String,
 }
 
 /// One container's copy of a sensor. Counts are since the container started.
@@ -122,6 +183,9 @@ pub struct Container {
     pub last_heartbeat_ms_ago: Option<u64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Who drained it, if anybody did.
+    #[serde(default)]
+    pub drained: Option<Intent>,
 }
 
 /// One change of one sensor.
@@ -192,6 +256,97 @@ pub struct ContainerCounts {
     pub draining: u64,
     /// Those that are in the register and are not there.
     pub lost: u64,
+}
+
+/// What would be done with each sensor, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What was supposed, in words; `as things are`, where nothing was.
+    pub supposed: String,
+    /// Every sensor, in the order of their references.
+    pub sensors: Vec<Placement>,
+}
+
+/// Where one sensor would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// `pack.ClassName`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The container on which it is ACTIVE.
+    pub from: Option<String>,
+    /// The container on which it would be.
+    pub to: Option<String>,
+    /// The rule that decided, as a sentence that begins with what happens to the sensor: "stays on node-1".
+    pub why: String,
+}
+
+/// Why a sensor is where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// `pack.ClassName`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// One sentence.
+    pub why: String,
+    /// Each container that is up and offers it.
+    pub containers: Vec<Candidate>,
+    /// Its newest changes, oldest first.
+    pub history: Vec<HistoryRecord>,
+}
+
+/// A container that offers a sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The container's name.
+    pub container: String,
+    /// What stands against it, if anything does.
+    pub against: Option<String>,
+}
+
+/// What an operator wants done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Who, for the history: `anne@desk`.
+    pub who: String,
+    /// Where to, of a move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What is so now, or under way, as a sentence.
+    pub done: String,
+    /// What is being moved because of it.
+    pub moves: Vec<Placement>,
+    /// What would have to move and cannot: of a drain.
+    pub stays: Vec<Placement>,
+}
+
+/// A value of the sensors' datastore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Value {
+    /// Its whole name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// How much longer it lasts, in milliseconds; for ever, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// A value to be stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewValue {
+    /// Who stores it.
+    pub who: String,
+    /// The value.
+    pub value: String,
+    /// How long it lasts, in milliseconds; for ever, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
 }
 
 /// A line that a sensor wrote.

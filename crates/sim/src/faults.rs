@@ -390,14 +390,14 @@ impl World {
             let node = &self.arbitrators[index];
             if node.core.leads(node.clock.read(self.now)).is_some() {
                 let who = "operator".to_owned();
-                self.arbitrator(index, arbiter::Event::Operator { request, who, verb: verb.clone() });
+                self.arbitrator(index, arbiter::Event::Operator { request, who, at: 0, verb: verb.clone() });
             }
         }
     }
 
     pub(crate) fn answered(&mut self, request: u64, answer: &arbiter::Answer) {
         let Some(verb) = self.asked.get(&request) else { return };
-        if *answer != arbiter::Answer::Done {
+        if !matches!(answer, arbiter::Answer::Done) {
             return;
         }
         match verb {

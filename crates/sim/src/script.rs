@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
-use st2sa_core::arbiter::Verb;
+use st2sa_core::arbiter::{Suppose, Verb};
 use st2sa_core::message::Effects;
 use st2sa_core::names::{ContainerName, SensorRef};
 use st2sa_core::timing::Timing;
@@ -38,7 +38,9 @@ pub const USAGE: &[(&str, &str)] = &[
     ("pause-sensor", "pause-sensor SENSOR"),
     ("resume-sensor", "resume-sensor SENSOR"),
     ("resign", "resign"),
-    ("plan", "plan [without CONTAINER]"),
+    ("plan", "plan [(drained | lost | joined) CONTAINER]"),
+    ("failover", "failover SENSOR"),
+    ("poll", "poll SENSOR"),
     ("why", "why SENSOR"),
     ("sensors", "sensors"),
     ("containers", "containers"),
@@ -267,8 +269,12 @@ fn action(setup: &mut Setup, words: &[&str]) -> Result<Command> {
         ["pause-sensor", sensor] => Command::Ask(Verb::Pause(SensorRef::new(sensor))),
         ["resume-sensor", sensor] => Command::Ask(Verb::Resume(SensorRef::new(sensor))),
         ["resign"] => Command::Ask(Verb::Resign),
-        ["plan"] => Command::Ask(Verb::Plan(None)),
-        ["plan", "without", name] => Command::Ask(Verb::Plan(Some(ContainerName::new(name)))),
+        ["plan"] => Command::Ask(Verb::Plan(Suppose::AsIs)),
+        ["plan", "drained", name] => Command::Ask(Verb::Plan(Suppose::Drained(ContainerName::new(name)))),
+        ["plan", "lost", name] => Command::Ask(Verb::Plan(Suppose::Lost(ContainerName::new(name)))),
+        ["plan", "joined", name] => Command::Ask(Verb::Plan(Suppose::Joined(ContainerName::new(name)))),
+        ["failover", sensor] => Command::Ask(Verb::Failover(SensorRef::new(sensor))),
+        ["poll", sensor] => Command::Ask(Verb::Poll(SensorRef::new(sensor))),
         ["why", sensor] => Command::Ask(Verb::Why(SensorRef::new(sensor))),
         ["sensors"] => Command::Show(Show::Sensors),
         ["containers"] => Command::Show(Show::Containers),

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use st2sa_core::arbiter::{Alarm, Answer, Command, SensorView, Verb};
+use st2sa_core::arbiter::{Alarm, Answer, Command, Planned, SensorView, Verb};
 use st2sa_core::history::Record;
 use st2sa_core::message::State;
 use st2sa_core::names::ContainerName;
-use st2sa_core::placement::Plan;
+use st2sa_core::placement::Reason;
 
 use crate::checker::Violation;
 use crate::clock::{MILLI, Nanos, SECOND};
@@ -101,7 +101,7 @@ impl World {
     pub(crate) fn show_sensors(&self) -> String {
         let Some(leader) = self.leader() else { return "nobody leads".to_owned() };
         let rows = self.arbitrators[leader].core.sensors().into_iter().map(|view| {
-            let status = match (&view.active, view.paused) {
+            let status = match (&view.active, view.paused.is_some()) {
                 (Some(_), _) => "ACTIVE",
                 (None, true) => "PAUSED",
                 (None, false) => "STANDBY",
@@ -166,24 +166,19 @@ impl World {
             Some(Answer::Done) => "done".to_owned(),
             Some(Answer::NotLeader(Some(leader))) => format!("ask {leader}, which leads"),
             Some(Answer::NotLeader(None)) => "it does not lead, and knows nobody who does".to_owned(),
+            Some(Answer::Moves(to)) => format!("done: it goes to {to}"),
+            Some(Answer::NoSuch(what)) => format!("no: {what}"),
             Some(Answer::Refused(why)) => format!("refused: {why}"),
             Some(Answer::Unknown) => "it may have been done".to_owned(),
-            Some(Answer::Why(why)) => why,
-            Some(Answer::Plan(plan)) => self.show_plan(&plan),
+            Some(Answer::Why { reason, containers }) => {
+                let against = |(name, reason): &(ContainerName, Option<Reason>)| match reason {
+                    Some(reason) => format!("\n  {name}: {reason}"),
+                    None => format!("\n  {name}: could run it"),
+                };
+                reason + &containers.iter().map(against).collect::<String>()
+            }
+            Some(Answer::Plan(plan)) => show_plan(&plan),
         }
-    }
-
-    fn show_plan(&self, plan: &Plan) -> String {
-        let sensors = self.leader().map(|leader| self.arbitrators[leader].core.sensors()).unwrap_or_default();
-        let rows = plan.placements.iter().map(|(sensor, placement)| {
-            let view = sensors.iter().find(|view| view.sensor == *sensor);
-            let now = view.and_then(|view| view.active.as_ref()).map(|active| active.container.to_string());
-            let planned = placement.target.as_ref().map(ToString::to_string);
-            let planned =
-                planned.map(|planned| if now.as_ref() == Some(&planned) { "same".to_owned() } else { planned });
-            vec![sensor.to_string(), or_nothing(now), or_nothing(planned), placement.rule.to_string()]
-        });
-        table(&["SENSOR", "NOW", "PLANNED", "WHY"], &rows.collect::<Vec<_>>())
     }
 
     /// The weights of what is ACTIVE on a container.
@@ -194,6 +189,16 @@ impl World {
         };
         sensors.iter().filter(here).map(weight).sum()
     }
+}
+
+fn show_plan(plan: &[Planned]) -> String {
+    let rows = plan.iter().map(|planned| {
+        let to = planned.to.as_ref().map(ToString::to_string);
+        let to = to.map(|to| if planned.from == planned.to { "same".to_owned() } else { to });
+        let from = planned.from.as_ref().map(ToString::to_string);
+        vec![planned.sensor.to_string(), or_nothing(from), or_nothing(to), planned.rule.to_string()]
+    });
+    table(&["SENSOR", "NOW", "PLANNED", "WHY"], &rows.collect::<Vec<_>>())
 }
 
 /// Stands in a table for what is not there.

@@ -427,7 +427,6 @@ impl World {
             heartbeat: setup.timing.heartbeat,
             freeze_limit: Span::from_secs(6),
             drain_timeout: Span::from_secs(10),
-            max_errors: 3,
             failure_memory: setup.timing.failure_memory,
         };
         let offers = self.offers(index);

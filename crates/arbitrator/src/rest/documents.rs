@@ -9,7 +9,7 @@ use st2sa_core::names::SensorRef;
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
 use st2sa_proto::InstanceReport;
-use st2sa_proto::rest::{Container, ContainerCounts, Instance, Sensor, SensorCounts, Status, word};
+use st2sa_proto::rest::{Container, ContainerCounts, Instance, Intent, Sensor, SensorCounts, Status, word};
 
 use crate::input::View;
 use crate::roster::Entry;
@@ -43,6 +43,7 @@ pub(super) fn containers(view: &View) -> Vec<Container> {
             sensors_active: registered.map_or(0, |container| container.active as u64),
             last_heartbeat_ms_ago: Some(now.since(entry.heard_at).as_millis()),
             labels: entry.labels.clone(),
+            drained: registered.and_then(|container| container.drained.as_ref()).map(intent),
         }
     };
     let mut all: Vec<Container> = view.roster.entries().map(describe).collect();
@@ -56,6 +57,7 @@ pub(super) fn containers(view: &View) -> Vec<Container> {
                 sensors_active: container.active as u64,
                 last_heartbeat_ms_ago: None,
                 labels: BTreeMap::new(),
+                drained: container.drained.as_ref().map(intent),
             });
         }
     }
@@ -134,11 +136,11 @@ fn standing(sensors: &[Sensor], containers: &[Container]) -> Vec<String> {
 
 fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) -> Sensor {
     let active = placed.and_then(|placed| placed.active.as_ref());
-    let paused = placed.is_some_and(|placed| placed.paused);
+    let paused = placed.and_then(|placed| placed.paused.as_ref());
     let status = |is_active: bool| {
         if is_active {
             word::ACTIVE
-        } else if paused {
+        } else if paused.is_some() {
             word::PAUSED
         } else {
             word::STANDBY
@@ -165,6 +167,7 @@ fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) 
         status: status(active.is_some()).to_owned(),
         active: active.map(|active| active.container.to_string()),
         fence: active.map(|active| active.fence.to_string()),
+        paused: paused.map(intent),
         instances,
     }
 }
@@ -185,6 +188,11 @@ fn instance(now: Time, entry: &Entry, came_at: Time, report: &InstanceReport, st
         triggers: report.triggers,
         last_error: report.last_error.clone(),
     }
+}
+
+fn intent(intent: &st2sa_core::engine::Intent) -> Intent {
+    let at = i64::try_from(intent.at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    Intent { who: intent.who.clone(), at: format!("{:.3}", at.unwrap_or_default()) }
 }
 
 fn word_of(state: State) -> &'static str {

@@ -24,7 +24,7 @@ async fn write(engine: &impl Engine, attempt: u64, checks: Vec<Check>, writes: V
 }
 
 fn pause(sensor: &str) -> (Key, Value) {
-    (Key::Pause(SensorRef::new(sensor)), Value::Intent(Intent { who: "anne".to_owned() }))
+    (Key::Pause(SensorRef::new(sensor)), Value::Intent(Intent { who: "anne".to_owned(), at: 1_700_000_000_000 }))
 }
 
 /// Terms rise, above what is shown, and the record keeps the longest ttl.

@@ -259,6 +259,10 @@ impl Arbiter {
                     state.wanted = None;
                 } else if changed {
                     self.revoke(now, sensor, Cause::NewCode, ARBITER);
+                } else if state.ailing && matches!(rule, Rule::StaysFailing { .. }) {
+                    // A process that remembers a broken connection raises for ever: it is tried again with a new
+                    // one, after the back-off.
+                    self.revoke(now, sensor, Cause::Failed, ARBITER);
                 }
             }
             Holder::Held(held) => {
@@ -323,6 +327,7 @@ impl Arbiter {
         let timeout = policy.poll_timeout(kind);
         let digest = leadership.offer(to, sensor).map(|offer| offer.digest);
         let state = leadership.sensor(sensor);
+        state.ailing = false;
         if matches!(cause, Cause::Balanced | Cause::NewCode) {
             state.moved_at = Some(now);
         }
@@ -330,7 +335,8 @@ impl Arbiter {
         if state.wanted.as_ref().is_some_and(|(wanted, _)| wanted == to) {
             state.wanted = None;
         }
-        let activation = Activation { journal, polled_ago: state.polled_ago(now), timeout };
+        let activation =
+            Activation { journal, polled_ago: state.polled_ago(now), timeout, max_errors: policy.max_errors };
         let status = Status::Active(Some(Box::new(activation)));
         let held =
             Held { by: to.clone(), fence, cause, unapplied: Some(status.clone()), told_at: now, digest, revoked: None };

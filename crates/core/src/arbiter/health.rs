@@ -39,6 +39,7 @@ impl Arbiter {
         // Waited for where it is tried again; elsewhere it is tried at once.
         let doubled = BACK_OFF_FIRST * (1_u64 << state.tries.min(16));
         state.not_before = now + doubled.min(BACK_OFF_LONGEST);
+        state.ailing = !braked;
         if !braked {
             state.failed.insert(name.clone(), now);
         }
@@ -77,6 +78,7 @@ impl Arbiter {
                 if state.holder.is_held_by(name) {
                     state.failed.remove(name);
                     state.recovered = true;
+                    state.ailing = false;
                     state.tries = 0;
                     state.not_before = Time::default();
                 }

@@ -109,7 +109,7 @@ pub(super) enum Pending {
     /// A new list of electors.
     Electors(Electors),
     /// An operator's intent; answered when it is written.
-    Intent { request: u64, who: String, verb: super::Verb },
+    Intent { request: u64, intent: Intent, verb: super::Verb },
     /// The ttl record, or a digest: written again at the next chance if this fails.
     Minor(Vec<Write>),
     /// Read or seal of a journal, for an activation.
@@ -259,7 +259,9 @@ impl Arbiter {
             (Pending::Join { .. } | Pending::Replace { .. } | Pending::Strike { .. }, _) => {
                 leadership.reread_at = Some(now);
             }
-            (Pending::Intent { request, who, verb }, reply) => self.intent_written(now, request, who, verb, &reply),
+            (Pending::Intent { request, intent, verb }, reply) => {
+                self.intent_written(now, request, intent, verb, &reply);
+            }
             (Pending::Prepare { sensor }, reply) => self.prepared(now, request, &sensor, reply),
             (Pending::Cache { sensor }, reply) => self.cached(&sensor, reply),
             (Pending::Commit { sensor, entry }, reply) => self.commit_answered(&sensor, entry, &reply),
@@ -289,8 +291,8 @@ impl Arbiter {
                     leadership.unwritten.extend(writes);
                 }
             }
-            Pending::Intent { request, who, verb } => {
-                self.intent_written(now, request, who, verb, &Reply::Unknown);
+            Pending::Intent { request, intent, verb } => {
+                self.intent_written(now, request, intent, verb, &Reply::Unknown);
             }
             _ => {
                 if let Some(leadership) = self.leader() {

@@ -23,6 +23,8 @@ pub(super) struct Sensor {
     pub(super) failed: BTreeMap<ContainerName, Time>,
     /// It has been well since it last failed: should it fail again, the marks of before say nothing.
     pub(super) recovered: bool,
+    /// It raises where it is, and that was not acted upon yet: it is moved, or started again in place.
+    pub(super) ailing: bool,
     /// Failed tries in one place since it last was well, and the earliest next one.
     pub(super) tries: u32,
     pub(super) not_before: Time,
@@ -117,6 +119,7 @@ impl Sensor {
             polled_at: None,
             failed: BTreeMap::new(),
             recovered: false,
+            ailing: false,
             tries: 0,
             not_before: Time::default(),
             wanted: None,

@@ -2,7 +2,7 @@
 
 use super::sensor::Holder;
 use super::{Arbiter, Phase, Role};
-use crate::engine::{LeaderSeen, Token};
+use crate::engine::{Intent, LeaderSeen, Token};
 use crate::message::State;
 use crate::names::{ContainerName, Fence, Registration, SensorRef};
 use crate::time::Time;
@@ -12,8 +12,8 @@ use crate::time::Time;
 pub struct SensorView {
     /// Its reference.
     pub sensor: SensorRef,
-    /// An operator paused it.
-    pub paused: bool,
+    /// Who paused it, if anybody did.
+    pub paused: Option<Intent>,
     /// Where it is ACTIVE.
     pub active: Option<InstanceView>,
     /// Where it failed, and has not been well since.
@@ -42,6 +42,8 @@ pub struct ContainerView {
     pub up: bool,
     /// It is drained, or hands over by itself.
     pub draining: bool,
+    /// Who drained it, if anybody did.
+    pub drained: Option<Intent>,
     /// How many sensors are ACTIVE there.
     pub active: usize,
 }
@@ -52,7 +54,7 @@ impl Arbiter {
         let Role::Leader(leadership) = &self.role else { return Vec::new() };
         let view = |(sensor, state): (&SensorRef, &super::Sensor)| SensorView {
             sensor: sensor.clone(),
-            paused: leadership.paused.contains_key(sensor),
+            paused: leadership.paused.get(sensor).cloned(),
             active: match &state.holder {
                 Holder::Held(held) => Some(InstanceView {
                     container: held.by.clone(),
@@ -105,6 +107,7 @@ impl Arbiter {
             registration: member.entry.registration,
             up: member.live.is_some(),
             draining: member.draining || leadership.drained.contains_key(name),
+            drained: leadership.drained.get(name).cloned(),
             active: leadership.held_by(name).len(),
         };
         leadership.register.iter().map(view).collect()

@@ -27,8 +27,6 @@ pub struct Config {
     pub freeze_limit: Span,
     /// When it leaves: how long the leader has to move what runs here; then it stops by itself.
     pub drain_timeout: Span,
-    /// So many raising polls in a row are a failure.
-    pub max_errors: u32,
     /// How long a failed-there mark is told to new leaders.
     pub failure_memory: Span,
 }

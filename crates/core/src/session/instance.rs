@@ -66,6 +66,8 @@ pub(super) struct Grant {
     given_at: Time,
     /// When loading it, setting it up or a poll counts as hung.
     timeout: Span,
+    /// So many raising polls in a row are a failure.
+    max_errors: u32,
     /// The next poll.
     due: Time,
     polled_at: Option<Time>,
@@ -186,6 +188,7 @@ impl Instance {
             fence,
             given_at: now,
             timeout: activation.timeout,
+            max_errors: activation.max_errors.max(1),
             due,
             polled_at: activation.polled_ago.map(|ago| now - ago),
             untold: false,
@@ -283,6 +286,13 @@ impl Instance {
         }
     }
 
+    /// The next poll is due at once, or as soon as the one that runs has returned.
+    pub(super) fn poll_now(&mut self, now: Time, fence: Fence) {
+        if let Some(grant) = self.grant.as_mut().filter(|grant| grant.fence == fence) {
+            grant.due = grant.due.min(now);
+        }
+    }
+
     /// The poll did not begin after all: it is due as before.
     pub(super) fn not_polled(&mut self, now: Time) {
         if let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant)
@@ -299,7 +309,7 @@ impl Instance {
         Some(self.process.as_ref().and_then(|process| process.pace).unwrap_or(interval))
     }
 
-    pub(super) fn poll_returned(&mut self, now: Time, outcome: Outcome, max_errors: u32) -> Option<Told> {
+    pub(super) fn poll_returned(&mut self, now: Time, outcome: Outcome) -> Option<Told> {
         let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant) else { return None };
         if !matches!(process.doing, Doing::Polling) || grant.stop.as_ref().is_some_and(|stop| stop.now) {
             return None;
@@ -325,7 +335,7 @@ impl Instance {
                 if effects && crate::guard!(DiscardedEffectsDiscardProcess, true, else false) {
                     process.discarded = true;
                 }
-                let failing = self.errors.is_multiple_of(max_errors.max(1));
+                let failing = self.errors.is_multiple_of(grant.max_errors);
                 if failing {
                     self.failed_at = Some(now);
                 }

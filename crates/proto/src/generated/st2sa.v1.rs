@@ -1055,7 +1055,10 @@ pub struct InstanceReport {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromArbitrator {
     /// What it says.
-    #[prost(oneof = "from_arbitrator::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(
+        oneof = "from_arbitrator::Message",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    )]
     pub message: ::core::option::Option<from_arbitrator::Message>,
 }
 /// Nested message and enum types in `FromArbitrator`.
@@ -1093,7 +1096,43 @@ pub mod from_arbitrator {
         /// A word to leave was carried out.
         #[prost(message, tag = "10")]
         Left(super::Left),
+        /// Poll now.
+        #[prost(message, tag = "11")]
+        PollNow(super::PollNow),
+        /// What the operators' policy says of sensors that the container offers.
+        #[prost(message, tag = "12")]
+        Policies(super::InstancePolicies),
     }
+}
+/// Poll now, whatever the interval.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PollNow {
+    /// The sensor's reference: at most 512 bytes.
+    #[prost(string, tag = "1")]
+    pub sensor: ::prost::alloc::string::String,
+    /// Under which it is ACTIVE there.
+    #[prost(message, optional, tag = "2")]
+    pub fence: ::core::option::Option<Fence>,
+}
+/// What the operators' policy says of sensors.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InstancePolicies {
+    /// One a sensor: at most 100,000.
+    #[prost(message, repeated, tag = "1")]
+    pub policies: ::prost::alloc::vec::Vec<InstancePolicy>,
+}
+/// What the operators' policy says of one sensor, as far as its container is concerned.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstancePolicy {
+    /// The sensor's reference: at most 512 bytes.
+    #[prost(string, tag = "1")]
+    pub sensor: ::prost::alloc::string::String,
+    /// A standby has no process: it is started when the sensor becomes ACTIVE.
+    #[prost(bool, tag = "2")]
+    pub cold_standby: bool,
+    /// Memory that each process of it may have: bytes. Absent: as much as there is.
+    #[prost(uint64, optional, tag = "3")]
+    pub memory_bytes: ::core::option::Option<u64>,
 }
 /// Somebody else leads.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1198,6 +1237,9 @@ pub struct Activation {
     /// When loading it, setting it up or a poll counts as hung: nanoseconds.
     #[prost(uint64, tag = "3")]
     pub timeout_ns: u64,
+    /// So many raising polls in a row are a failure: a count. Zero: three.
+    #[prost(uint32, tag = "4")]
+    pub max_errors: u32,
 }
 /// The entry is in the journal.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use st2sa_proto::rest::{
-    Container, ContainerCounts, HistoryRecord, Instance, LogLine, Problem, Sensor, SensorCounts, Status,
+    Container, ContainerCounts, HistoryRecord, Instance, Intent, LogLine, Problem, Sensor, SensorCounts, Status,
 };
 
 #[test]
@@ -27,9 +27,10 @@ fn a_sensor_reads_as_promised() {
             status: "ACTIVE".to_owned(),
             active: Some("node-1".to_owned()),
             fence: Some("5.12".to_owned()),
+            paused: None,
             instances: vec![instance],
         },
-        r#"{"ref":"pack.Sensor","kind":"polling","status":"ACTIVE","active":"node-1","fence":"5.12","instances":[{"container":"node-1","status":"ACTIVE","state":"running","pid":4211,"polls":812,"errors":1,"last_poll_ms_ago":200,"last_poll_duration_ms":null,"triggers":40,"last_error":null}]}"#,
+        r#"{"ref":"pack.Sensor","kind":"polling","status":"ACTIVE","active":"node-1","fence":"5.12","paused":null,"instances":[{"container":"node-1","status":"ACTIVE","state":"running","pid":4211,"polls":812,"errors":1,"last_poll_ms_ago":200,"last_poll_duration_ms":null,"triggers":40,"last_error":null}]}"#,
     );
 }
 
@@ -43,8 +44,9 @@ fn a_container_reads_as_promised() {
             sensors_active: 3,
             last_heartbeat_ms_ago: Some(120),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
+            drained: Some(Intent { who: "anne@desk".to_owned(), at: "2026-03-01T10:00:00.123Z".to_owned() }),
         },
-        r#"{"name":"node-1","pid":811,"state":"up","sensors_active":3,"last_heartbeat_ms_ago":120,"labels":{"zone":"a"}}"#,
+        r#"{"name":"node-1","pid":811,"state":"up","sensors_active":3,"last_heartbeat_ms_ago":120,"labels":{"zone":"a"},"drained":{"who":"anne@desk","at":"2026-03-01T10:00:00.123Z"}}"#,
     );
 }
 

@@ -11,13 +11,13 @@ use st2sa_core::names::{
     ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, SensorRef, SessionId, Term,
 };
 use st2sa_core::time::{Span, Time};
-use st2sa_proto::{About, FromArbitrator, FromContainer, InstanceReport};
+use st2sa_proto::{About, FromArbitrator, FromContainer, InstancePolicy, InstanceReport};
 
 /// How many kinds of messages a container sends.
 pub(crate) const CONTAINER_KINDS: usize = 9;
 
 /// How many kinds of messages an arbitrator sends.
-pub(crate) const ARBITRATOR_KINDS: usize = 11;
+pub(crate) const ARBITRATOR_KINDS: usize = 13;
 
 pub(crate) const STATES: [State; 8] = [
     State::Starting,
@@ -91,6 +91,8 @@ impl Draw {
             8 => ToContainer::Marked { sensor: self.sensor(), entry: self.entry_id() },
             9 => ToContainer::Resigning,
             10 => ToContainer::Left,
+            11 => ToContainer::PollNow { sensor: self.sensor(), fence: self.fence() },
+            12 => return FromArbitrator::Policies(self.some(Self::instance_policy)),
             _ => panic!("an arbitrator sends {ARBITRATOR_KINDS} kinds of messages"),
         })
     }
@@ -121,6 +123,10 @@ impl Draw {
     fn about(&mut self) -> About {
         let (version, host, address) = (self.word(), self.word(), self.word());
         About { protocol: self.0.random(), version, host, pid: self.0.random(), address }
+    }
+
+    fn instance_policy(&mut self) -> InstancePolicy {
+        InstancePolicy { sensor: self.sensor(), cold_standby: self.0.random(), memory_bytes: self.maybe(Self::number) }
     }
 
     fn instance_report(&mut self) -> InstanceReport {
@@ -184,7 +190,12 @@ impl Draw {
     }
 
     fn activation(&mut self) -> Activation {
-        Activation { journal: self.maybe(Self::journal), polled_ago: self.maybe(Self::span), timeout: self.span() }
+        Activation {
+            journal: self.maybe(Self::journal),
+            polled_ago: self.maybe(Self::span),
+            timeout: self.span(),
+            max_errors: 3,
+        }
     }
 
     fn journal(&mut self) -> Journal {

@@ -79,6 +79,7 @@ mod tests {
             sensors_active,
             last_heartbeat_ms_ago: ago,
             labels: std::collections::BTreeMap::new(),
+            drained: None,
         };
         let mut first = container("node-1", 811, "up", 3, Some(120));
         first.labels = [("rack", "7"), ("zone", "eu-central-1a")].map(|(key, value)| (key.into(), value.into())).into();

@@ -216,6 +216,7 @@ mod tests {
                 status: "ACTIVE".to_owned(),
                 active: Some("node-1".to_owned()),
                 fence: Some("5.12".to_owned()),
+                paused: None,
                 instances: vec![running, instance("node-2", "STANDBY", "ready")],
             },
             Sensor {
@@ -224,6 +225,7 @@ mod tests {
                 status: "PAUSED".to_owned(),
                 active: None,
                 fence: None,
+                paused: None,
                 instances: vec![instance("node-2", "PAUSED", "stopped")],
             },
         ]

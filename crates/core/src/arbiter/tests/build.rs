@@ -117,7 +117,7 @@ pub(super) fn stopped(fence: Fence, cause: StopCause) -> ToArbitrator {
 
 /// What an instance starts from; ten intervals of x are less than the least timeout, of 5 min.
 pub(super) fn activation(journal: Option<Journal>, polled_ago: Option<Span>) -> Status {
-    Status::Active(Some(Box::new(Activation { journal, polled_ago, timeout: Span::from_secs(300) })))
+    Status::Active(Some(Box::new(Activation { journal, polled_ago, timeout: Span::from_secs(300), max_errors: 3 })))
 }
 
 /// A plain heartbeat; its container's clock is not the arbitrator's.

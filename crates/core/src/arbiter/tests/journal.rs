@@ -217,7 +217,7 @@ fn a_sensor_paused_while_its_journal_was_read_is_not_handed_over() {
     let mut rig = Rig::holding(Effects::Journal);
     let read = rig.request();
     rig.hear(A, stopped(fence(1, 1), StopCause::Died));
-    rig.drive(Event::Operator { request: 1, who: "op".into(), verb: Verb::Pause(x()) });
+    rig.drive(Event::Operator { request: 1, who: "op".into(), at: 5, verb: Verb::Pause(x()) });
     assert_eq!(rig.answer(read, Reply::Journal(Box::default())), []);
 }
 

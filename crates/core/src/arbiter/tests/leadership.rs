@@ -58,7 +58,7 @@ fn a_refused_renewal_ends_the_leadership() {
 fn a_refused_write_ends_the_leadership() {
     let mut rig = Rig::bound();
     let request = rig.request();
-    rig.take(Event::Operator { request: 1, who: "op".into(), verb: Verb::Drain(name("a")) });
+    rig.take(Event::Operator { request: 1, who: "op".into(), at: 5, verb: Verb::Drain(name("a")) });
     let commands = rig.answer(request, Reply::NotLeader);
     assert_eq!(commands[commands.len() - 4..], farewell());
     assert_eq!(rig.arbiter.leads(rig.now), None);
@@ -68,7 +68,7 @@ fn a_refused_write_ends_the_leadership() {
 fn a_leader_that_resigns_acts_no_more_when_it_gives_up_its_key() {
     let mut rig = Rig::bound();
     let request = rig.request();
-    let commands = rig.take(Event::Operator { request: 1, who: "op".into(), verb: Verb::Resign });
+    let commands = rig.take(Event::Operator { request: 1, who: "op".into(), at: 5, verb: Verb::Resign });
     let mut expected = vec![ask(request, Request::Resign { token: token(1) })];
     expected.extend(farewell());
     expected.push(Command::Answer { request: 1, answer: Answer::Done });

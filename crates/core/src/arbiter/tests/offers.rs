@@ -85,5 +85,5 @@ fn a_policy_can_make_a_direct_sensor_journaled() {
 fn a_policy_says_when_a_poll_counts_as_hung() {
     let policy = SensorPolicy { poll_timeout: Some(Span::from_secs(7)), ..SensorPolicy::default() };
     let given = activations(told(policy, Effects::Direct));
-    assert_eq!(given, [Activation { journal: None, polled_ago: None, timeout: Span::from_secs(7) }]);
+    assert_eq!(given, [Activation { journal: None, polled_ago: None, timeout: Span::from_secs(7), max_errors: 3 }]);
 }

@@ -1,14 +1,15 @@
 //! What operators ask for: moves, and intents that count from when they are durable.
 
 use super::build::*;
-use crate::arbiter::{Answer, Command, Event, Verb};
+use crate::arbiter::{Answer, Command, Event, Planned, Suppose, Verb};
 use crate::engine::{Intent, Key, Reply, Request, Transaction, Value, Write};
 use crate::history::{Cause, Record};
-use crate::message::{Effects, Status, StopCause, ToArbitrator, ToContainer};
+use crate::message::{Effects, Heartbeat, Kind, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::RequestId;
+use crate::policy::{Policy, SensorPolicy};
 
 fn asked(verb: Verb) -> Event {
-    Event::Operator { request: 77, who: "op".into(), verb }
+    Event::Operator { request: 77, who: "op".into(), at: 5, verb }
 }
 
 fn answer(answer: Answer) -> Command {
@@ -24,7 +25,7 @@ fn write(write: Write) -> Request {
 }
 
 fn intent(key: Key) -> Request {
-    write(Write::Put(key, Value::Intent(Intent { who: "op".into() })))
+    write(Write::Put(key, Value::Intent(Intent { who: "op".into(), at: 5 })))
 }
 
 /// A leader that was asked for `verb`, with the request that makes it durable.
@@ -47,7 +48,79 @@ fn a_standby_names_the_leader() {
 fn a_move_begins_with_the_holders_standing_by() {
     let mut rig = Rig::holding(Effects::Direct);
     let commands = rig.take(asked(Verb::Move { sensor: x(), to: name("b") }));
-    assert_eq!(commands, [answer(Answer::Done), standby()]);
+    assert_eq!(commands, [answer(Answer::Moves(name("b"))), standby()]);
+}
+
+#[test]
+fn a_failover_goes_where_a_failure_would() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let commands = rig.take(asked(Verb::Failover(x())));
+    assert_eq!(commands, [answer(Answer::Moves(name("b"))), standby()]);
+}
+
+#[test]
+fn a_failover_with_nobody_else_is_refused_and_moves_nothing() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.drive(from(B, ToArbitrator::Offers(Vec::new())));
+    let commands = rig.take(asked(Verb::Failover(x())));
+    let [Command::Answer { request: 77, answer: Answer::Refused(reason) }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert!(reason.starts_with("no container but a can run p.X"), "{reason}");
+}
+
+#[test]
+fn a_poll_is_asked_of_the_holder_under_its_fence() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let poll = ToContainer::PollNow { sensor: x(), fence: fence(1, 1) };
+    assert_eq!(rig.take(asked(Verb::Poll(x()))), [send(A, poll), answer(Answer::Done)]);
+}
+
+#[test]
+fn a_passive_sensor_is_never_polled() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let passive = Offer { kind: Kind::Passive, ..offer(x(), Effects::Direct) };
+    rig.drive(from(A, ToArbitrator::Offers(vec![passive])));
+    let commands = rig.take(asked(Verb::Poll(x())));
+    assert!(matches!(&commands[..], [Command::Answer { answer: Answer::Refused(_), .. }]), "{commands:?}");
+}
+
+#[test]
+fn a_dry_run_supposes_and_does_nothing() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let mut planned = |suppose| match &rig.take(asked(Verb::Plan(suppose)))[..] {
+        [Command::Answer { answer: Answer::Plan(planned), .. }] => {
+            let [Planned { from, to, .. }] = &planned[..] else { panic!("{planned:?}") };
+            (from.clone(), to.clone())
+        }
+        commands => panic!("{commands:?}"),
+    };
+    assert_eq!(planned(Suppose::AsIs), (Some(name("a")), Some(name("a"))));
+    assert_eq!(planned(Suppose::Drained(name("a"))), (Some(name("a")), Some(name("b"))));
+    assert_eq!(planned(Suppose::Lost(name("a"))), (Some(name("a")), Some(name("b"))));
+    assert_eq!(planned(Suppose::Joined(name("c"))), (Some(name("a")), Some(name("a"))));
+}
+
+#[test]
+fn a_policy_that_is_read_again_counts_at_once() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let require = [("zone".to_owned(), "b".to_owned())].into();
+    let policy = SensorPolicy { require, ..SensorPolicy::default() };
+    let commands = rig.take(Event::Policy(Policy { default: policy, ..Policy::default() }));
+    assert_eq!(commands, [standby()]);
+}
+
+#[test]
+fn a_sensor_that_raises_where_it_has_to_stay_gets_a_new_process_after_the_back_off() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.drive(from(B, ToArbitrator::Offers(Vec::new())));
+    let session = rig.session_on(A);
+    let failing = Report::Failing { sensor: x(), fence: fence(1, 1) };
+    let beat = Heartbeat { reports: vec![failing], ..heartbeat(session, 2) };
+    let commands = rig.hear(A, ToArbitrator::Heartbeat(Box::new(beat)));
+    assert!(commands.contains(&standby()), "{commands:?}");
+    let freed = rig.hear(A, stopped(fence(1, 1), StopCause::Asked));
+    assert!(matches!(&freed[..], [Command::Record(Record { to: None, cause: Cause::Failed, .. })]), "{freed:?}");
 }
 
 #[test]
@@ -72,11 +145,11 @@ fn a_move_goes_on_with_the_holders_word() {
 #[test]
 fn a_move_to_where_it_cannot_run_is_refused_with_the_reason() {
     let mut rig = Rig::holding(Effects::Direct);
+    rig.drive(from(B, ToArbitrator::Offers(Vec::new())));
+    let commands = rig.take(asked(Verb::Move { sensor: x(), to: name("b") }));
+    assert_eq!(commands, [answer(Answer::Refused("p.X cannot run on b: does not offer it".to_owned()))]);
     let commands = rig.take(asked(Verb::Move { sensor: x(), to: name("z") }));
-    let [Command::Answer { request: 77, answer: Answer::Refused(reason) }] = &commands[..] else {
-        panic!("{commands:?}")
-    };
-    assert!(reason.starts_with("p.X cannot run on z: "), "{reason}");
+    assert_eq!(commands, [answer(Answer::NoSuch("there is no container z that is up".to_owned()))]);
 }
 
 #[test]
@@ -144,7 +217,7 @@ fn a_drain_leaves_what_can_run_nowhere_else() {
 #[test]
 fn intents_of_earlier_leaders_are_found_and_kept() {
     let (mut rig, read) = Rig::elected(config());
-    rig.stored.paused.insert(x(), Intent { who: "op".into() });
+    rig.stored.paused.insert(x(), Intent { who: "op".into(), at: 5 });
     let found = rig.everything();
     rig.drive(Event::Engine { request: read, reply: found });
     rig.bind("a", A, 1);

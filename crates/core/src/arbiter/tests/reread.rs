@@ -62,16 +62,16 @@ fn a_read_that_no_write_crossed_is_not_repeated() {
 fn a_pause_that_is_written_while_everything_is_read_for_the_first_time_holds() {
     let (mut rig, read) = Rig::elected(config());
     let stale = rig.everything();
-    rig.drive(Event::Operator { request: 1, who: "op".into(), verb: Verb::Pause(x()) });
+    rig.drive(Event::Operator { request: 1, who: "op".into(), at: 5, verb: Verb::Pause(x()) });
     let next = rig.request();
     assert_eq!(rig.answer(read, stale), [ask(next, Request::ReadAll)]);
-    rig.stored.paused.insert(x(), Intent { who: "op".into() });
+    rig.stored.paused.insert(x(), Intent { who: "op".into(), at: 5 });
     let reply = rig.everything();
     rig.drive(Event::Engine { request: next, reply });
     rig.bind("a", A, 1);
     rig.drive(from(A, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)])));
     let sensors = rig.arbiter.sensors();
-    assert!(sensors[0].paused && sensors[0].active.is_none(), "{sensors:?}");
+    assert!(sensors[0].paused.is_some() && sensors[0].active.is_none(), "{sensors:?}");
 }
 
 /// The only elector, whose writing of l2 into the list has an unknown outcome; with its read of what is stored.

@@ -52,7 +52,6 @@ pub(super) fn config() -> Config {
         heartbeat: millis(400),
         freeze_limit: Span::from_secs(30),
         drain_timeout: Span::from_secs(60),
-        max_errors: 3,
         failure_memory: Span::from_secs(600),
     }
 }
@@ -176,7 +175,7 @@ pub(super) fn commit(entry: Entry) -> ToArbitrator {
 }
 
 pub(super) fn activation(journal: Option<Journal>, polled_ago: Option<Span>) -> Activation {
-    Activation { journal, polled_ago, timeout: Span::from_secs(300) }
+    Activation { journal, polled_ago, timeout: Span::from_secs(300), max_errors: 3 }
 }
 
 /// An activation a moment after the last poll began.

@@ -1,7 +1,7 @@
 //! Polls: when they are due, and what becomes of those that raise, hang or die.
 
 use super::build::*;
-use crate::message::{Effects, Heartbeat, Report, State, StopCause};
+use crate::message::{Effects, Heartbeat, Report, State, StopCause, ToContainer};
 use crate::session::{Command, Event, Outcome};
 use crate::time::Span;
 
@@ -156,4 +156,14 @@ fn a_failure_is_told_to_the_next_leader_with_its_age() {
     let failed = vec![(x(), millis(250))];
     let binds = Some(crate::message::Binding { holds: Vec::new(), failed });
     assert_eq!(commands[1], send(NEXT, beat(Heartbeat { binds, ..heartbeat(1, 1, at(1_250)) })));
+}
+
+#[test]
+fn an_operator_need_not_wait_for_the_interval() {
+    let mut rig = Rig::active(Effects::Direct);
+    rig.take(Event::PollReturned { process: PROCESS, outcome: Outcome::Good(None) });
+    let older = ToContainer::PollNow { sensor: x(), fence: fence(1, 1) };
+    assert_eq!(rig.hear(older), []);
+    let commands = rig.hear(ToContainer::PollNow { sensor: x(), fence: fence(1, 2) });
+    assert_eq!(commands, [Command::Poll { process: PROCESS, fence: fence(1, 2) }]);
 }
