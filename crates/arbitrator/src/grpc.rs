@@ -25,11 +25,12 @@ const WAITING_AT_MOST: usize = 4_096;
 /// Messages of one container that the loop has not heard yet.
 const UNHEARD_AT_MOST: usize = 256;
 /// A name, in bytes, at the most.
-const NAME_BYTES_AT_MOST: usize = 512;
+pub(crate) const NAME_BYTES_AT_MOST: usize = 512;
 /// A value, in bytes, at the most.
-const VALUE_BYTES_AT_MOST: usize = 16 * 1024 * 1024;
-/// Values in one answer.
+pub(crate) const VALUE_BYTES_AT_MOST: usize = 16 * 1024 * 1024;
+/// Values in one answer, and their bytes: an answer is one message.
 const LISTED_AT_MOST: usize = 10_000;
+const LISTED_BYTES_AT_MOST: usize = 64 << 20;
 /// Writes in one request.
 const WRITES_AT_MOST: usize = 1_000;
 
@@ -108,8 +109,23 @@ impl DatastoreService for Values {
         self.may_read().await?;
         let v1::ListRequest { prefix, limit } = request.into_inner();
         let limit = if limit == 0 { LISTED_AT_MOST } else { LISTED_AT_MOST.min(limit as usize) };
-        let pairs = self.datastore.list(checked(prefix)?, limit).await.map_err(|error| failed(&error))?;
-        let pairs = pairs.into_iter().map(|(name, value)| v1::Pair { name, value }).collect();
+        let prefix = checked(prefix)?;
+        let (mut pairs, mut bytes) = (Vec::new(), 0);
+        while pairs.len() < limit {
+            let after = pairs.last().map(|pair: &v1::Pair| pair.name.clone());
+            let page = self.datastore.list(prefix.clone(), after, limit - pairs.len());
+            let page = page.await.map_err(|error| failed(&error))?;
+            if page.is_empty() {
+                break;
+            }
+            bytes += page.iter().map(|stored| stored.name.len() + stored.value.len()).sum::<usize>();
+            if bytes > LISTED_BYTES_AT_MOST {
+                let problem =
+                    format!("the values that begin with `{prefix}` are more than {LISTED_BYTES_AT_MOST} bytes");
+                return Err(Status::out_of_range(problem));
+            }
+            pairs.extend(page.into_iter().map(|stored| v1::Pair { name: stored.name, value: stored.value }));
+        }
         Ok(Response::new(v1::ListReply { pairs }))
     }
 

@@ -1,8 +1,8 @@
 //! What the arbitrator's loop is told, by every task around it.
 
-use st2sa_core::arbiter::{ContainerView, Phase, SensorView};
+use st2sa_core::arbiter::{Answer, ContainerView, Phase, SensorView, Verb};
 use st2sa_core::engine::{LeaderSeen, Reply, Token};
-use st2sa_core::names::{RequestId, StreamId, Term};
+use st2sa_core::names::{ContainerName, RequestId, SensorRef, StreamId, Term};
 use st2sa_proto::{FromArbitrator, FromContainer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -25,6 +25,19 @@ pub(crate) enum Input {
     MayStore(oneshot::Sender<Option<Token>>),
     /// May this arbitrator answer for the datastore?
     MayRead(oneshot::Sender<bool>),
+    /// Somebody orders something, or asks what would be.
+    Order {
+        /// Who, for the history.
+        who: String,
+        /// What.
+        verb: Verb,
+        /// Told once it is decided.
+        answer: oneshot::Sender<Answer>,
+    },
+    /// A container that is lost will not come back; answered with why not, or nothing where there is none such.
+    Forget(ContainerName, oneshot::Sender<Result<(), String>>),
+    /// Asked to read the policy again.
+    Reload,
     /// Asked to stop.
     Terminate,
 }
@@ -37,6 +50,9 @@ pub(crate) struct View {
     pub(crate) leader: Option<LeaderSeen>,
     pub(crate) sensors: Vec<SensorView>,
     pub(crate) containers: Vec<ContainerView>,
+    /// Every intent, also for what is not here.
+    pub(crate) paused: Vec<SensorRef>,
+    pub(crate) drained: Vec<ContainerName>,
     pub(crate) roster: Roster,
     pub(crate) alarms: Vec<String>,
 }

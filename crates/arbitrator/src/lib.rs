@@ -113,6 +113,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let answers = rest::Answers {
         inputs: inputs.clone(),
         chronicle: chronicle.clone(),
+        datastore: Arc::clone(&datastore),
         // A container has no business to send anybody elsewhere.
         http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default(),
         me: me.to_string(),
@@ -164,6 +165,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
         streams: BTreeMap::new(),
         roster: roster::Roster::default(),
         alarms: VecDeque::new(),
+        orders: 0,
+        waiting: BTreeMap::new(),
         stopping_since: None,
     };
     shell.run(&received);

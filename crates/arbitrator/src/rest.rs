@@ -2,19 +2,25 @@
 
 mod documents;
 mod logs;
+mod orders;
+mod values;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
+use st2sa_coordination::Datastore;
 use st2sa_proto::rest::{self, HistoryRecord, NDJSON, Problem};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
@@ -24,6 +30,8 @@ use crate::input::{Input, View};
 
 /// An empty line this often tells both ends that the other is there.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A body: a value of the datastore, each byte of which may be written as `\u0000`, and what is around it.
+const BODY_BYTES_AT_MOST: usize = 6 * crate::grpc::VALUE_BYTES_AT_MOST + 64 * 1024;
 /// Records of the history, where nothing else is asked for.
 const RECORDS: usize = 100;
 
@@ -32,6 +40,7 @@ const RECORDS: usize = 100;
 pub(crate) struct Answers {
     pub(crate) inputs: Sender<Input>,
     pub(crate) chronicle: Chronicle,
+    pub(crate) datastore: Arc<dyn Datastore>,
     pub(crate) http: reqwest::Client,
     /// The arbitrator's lasting id.
     pub(crate) me: String,
@@ -47,7 +56,24 @@ pub(crate) fn routes(answers: Answers) -> Router {
         .route(rest::LOGS, get(logs::logs))
         .route(rest::CONTAINERS, get(containers))
         .route(rest::HISTORY, get(history))
+        .route(rest::PLAN, get(orders::plan))
+        .route(rest::WHY, get(orders::why))
+        .route(rest::MOVE, post(orders::moves))
+        .route(rest::FAILOVER, post(orders::failover))
+        .route(rest::POLL, post(orders::poll))
+        .route(rest::PAUSE, post(orders::pause))
+        .route(rest::RESUME, post(orders::resume))
+        .route(rest::PAUSE_ALL, post(orders::pause_all))
+        .route(rest::RESUME_ALL, post(orders::resume_all))
+        .route(rest::DRAIN, post(orders::drain))
+        .route(rest::UNDRAIN, post(orders::undrain))
+        .route(rest::FORGET, post(orders::forget))
+        .route(rest::DATASTORE, get(values::list))
+        .route(rest::VALUE, get(values::get).put(values::set).delete(values::delete))
+        .method_not_allowed_fallback(wrong_method)
         .fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_AT_MOST))
+        .layer(axum::middleware::from_fn(no_strangers_page))
         .with_state(answers)
 }
 
@@ -111,8 +137,11 @@ struct Asked {
     follow: bool,
 }
 
-async fn history(State(answers): State<Answers>, Query(asked): Query<Asked>) -> Response {
-    let Asked { sensor, limit, follow } = asked;
+async fn history(State(answers): State<Answers>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+    let Asked { sensor, limit, follow } = match asked {
+        Ok(Query(asked)) => asked,
+        Err(error) => return bad_query(&error),
+    };
     let wanted = move |record: &HistoryRecord| sensor.as_ref().is_none_or(|sensor| *sensor == record.sensor);
     let (records, followed) = answers.chronicle.read(limit.unwrap_or(RECORDS), &wanted);
     if !follow {
@@ -141,10 +170,48 @@ fn follow_history(
     })
 }
 
+/// A page in somebody's browser is not to give orders: browsers say where a request comes from.
+async fn no_strangers_page(request: Request, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && request.headers().contains_key(header::ORIGIN) && !is_grpc(&request) {
+        let error = "orders from web pages are not taken".to_owned();
+        return problem(StatusCode::FORBIDDEN, error, "use the command line, or a client that sends no Origin header");
+    }
+    next.run(request).await
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 async fn nothing_here() -> Response {
-    let hint =
-        "the paths are /v1/status, /v1/sensors, /v1/sensors/REF, /v1/sensors/REF/logs, /v1/containers, /v1/history";
+    let hint = "docs/rest.md lists the paths; they begin with /v1/status, /v1/sensors, /v1/containers, /v1/history, \
+                /v1/plan, /v1/datastore";
     problem(StatusCode::NOT_FOUND, "there is nothing at this path".to_owned(), hint)
+}
+
+async fn wrong_method() -> Response {
+    let error = "this path does not take that method".to_owned();
+    problem(StatusCode::METHOD_NOT_ALLOWED, error, "questions are GET, orders POST; docs/rest.md lists them")
+}
+
+fn bad_query(error: &QueryRejection) -> Response {
+    problem(error.status(), error.body_text(), "`limit` and `lines` are numbers, `follow` is true or false")
+}
+
+fn bad_body(error: &JsonRejection) -> Response {
+    let hint = "orders are JSON with the content type application/json, at least {\"who\": \"you@desk\"}";
+    problem(error.status(), error.body_text(), hint)
+}
+
+/// Whoever orders names themselves, for the history: in a few words that are harmless on a terminal.
+fn check_who(who: &str, bytes_at_most: usize) -> Result<(), Response> {
+    if who.trim().is_empty() || who.len() > bytes_at_most || who.chars().any(char::is_control) {
+        let error = format!("`who` must be 1 to {bytes_at_most} bytes without control characters");
+        return Err(problem(StatusCode::BAD_REQUEST, error, "say who orders it: you@desk"));
+    }
+    Ok(())
 }
 
 fn unknown_sensor(reference: &str) -> Response {

@@ -90,6 +90,11 @@ impl Roster {
         self.entries.retain(|_, entry| entry.stream != stream || !entry.leaves);
     }
 
+    /// It is not shown any more; `false` where it was not.
+    pub(crate) fn forget(&mut self, name: &ContainerName) -> bool {
+        self.entries.remove(name).is_some()
+    }
+
     /// Its stream has ended.
     pub(crate) fn closed(&mut self, stream: StreamId) {
         self.greeted.remove(&stream);

@@ -7,17 +7,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use st2sa_coordination::Engine;
-use st2sa_core::arbiter::{Alarm, Arbiter, Command, Event, Verb};
+use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, Verb};
 use st2sa_core::engine::{Reply, Request};
 use st2sa_core::history::Record;
 use st2sa_core::message::{ToArbitrator, ToContainer};
-use st2sa_core::names::{RequestId, StreamId, Term};
+use st2sa_core::names::{ContainerName, RequestId, StreamId, Term};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::{clock, files};
 use st2sa_proto::rest::HistoryRecord;
 use st2sa_proto::{FromArbitrator, FromContainer};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::chronicle::Chronicle;
 use crate::grants::Grants;
@@ -54,6 +54,9 @@ pub(crate) struct Shell {
     pub(crate) streams: BTreeMap<StreamId, mpsc::Sender<FromArbitrator>>,
     pub(crate) roster: Roster,
     pub(crate) alarms: VecDeque<String>,
+    /// Orders given so far, and those that wait for the arbiter's answer.
+    pub(crate) orders: u64,
+    pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
     pub(crate) stopping_since: Option<Time>,
 }
 
@@ -108,6 +111,16 @@ impl Shell {
                 let _ = answer.send(self.arbiter.leadership(now).cloned());
             }
             Input::MayRead(answer) => drop(answer.send(self.arbiter.leads(now).is_some())),
+            Input::Order { who, verb, answer } => {
+                self.orders += 1;
+                self.waiting.insert(self.orders, answer);
+                let at = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
+                self.handle(Event::Operator { request: self.orders, who, at, verb });
+                // Whoever has given up waiting is not answered.
+                self.waiting.retain(|_, answer| !answer.is_closed());
+            }
+            Input::Forget(name, answer) => drop(answer.send(self.forget(&name))),
+            Input::Reload => {}
             Input::Terminate => {
                 if self.stopping_since.replace(now).is_some() {
                     tracing::warn!("stopping at once, as asked twice");
@@ -177,9 +190,15 @@ impl Shell {
                 self.record(&record);
             }
             Command::Alarm(alarm) => self.alarm(&alarm),
-            // One arbitrator alone has no peers; and a signal waits for no answer: the loop sees that the
-            // leadership is over.
-            Command::Peer { .. } | Command::Answer { .. } => {}
+            Command::Answer { request, answer } => {
+                // A signal waits for no answer: the loop sees that the leadership is over.
+                if let Some(waits) = self.waiting.remove(&request) {
+                    // Whoever asked may have gone.
+                    let _ = waits.send(answer);
+                }
+            }
+            // One arbitrator alone has no peers.
+            Command::Peer { .. } => {}
         }
     }
 
@@ -235,6 +254,14 @@ impl Shell {
             }
             (None, false) => {}
         }
+    }
+
+    /// A container that is in the register may still hold something.
+    fn forget(&mut self, name: &ContainerName) -> Result<(), String> {
+        if self.arbiter.containers().iter().any(|container| container.name == *name) {
+            return Err(format!("{name} is registered: it is up, or will be struck within seconds"));
+        }
+        if self.roster.forget(name) { Ok(()) } else { Err(String::new()) }
     }
 
     fn remember(&self, term: Term) {
@@ -295,7 +322,10 @@ impl Shell {
                 now.since(since)
             )
         });
+        let (paused, drained) = self.arbiter.intents();
         View {
+            paused,
+            drained,
             term: self.arbiter.leads(now),
             phase: self.arbiter.phase().copied(),
             leader: self.arbiter.leader_seen().cloned(),

@@ -9,6 +9,7 @@
 //! [`Reply::Unknown`]; the database is then opened anew for the next request, since redb gives itself up at
 //! the first error.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,7 +24,7 @@ use st2sa_machine::files::{self, FileError};
 
 use tokio::sync::Semaphore;
 
-use crate::{Answer, Datastore, Engine, Still, StoreError, ValueWrite, codec};
+use crate::{Answer, Datastore, Engine, PAGE_BYTES, Still, StoreError, StoredValue, ValueWrite, codec};
 
 /// The durable keys: text, under a version that rises with every transaction.
 const KEYS: TableDefinition<&str, (u64, &str)> = TableDefinition::new("keys");
@@ -177,8 +178,13 @@ impl Datastore for Embedded {
         self.blocking("reading a value", move |store| store.value(&name))
     }
 
-    fn list(&self, prefix: String, limit: usize) -> Answer<'_, Result<Vec<(String, String)>, StoreError>> {
-        self.blocking("listing values", move |store| store.values(&prefix, limit))
+    fn list(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> Answer<'_, Result<Vec<StoredValue>, StoreError>> {
+        self.blocking("listing values", move |store| store.values(&prefix, after.as_deref(), limit))
     }
 
     fn apply(&self, under: Token, still: Still, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>> {
@@ -455,19 +461,25 @@ impl Store {
         })
     }
 
-    fn values(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, Trouble> {
+    fn values(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<StoredValue>, Trouble> {
         self.database(|database| {
             let transaction = database.begin_read()?;
             let values = transaction.open_table(VALUES)?;
-            let mut found = Vec::new();
-            for row in values.range(prefix..)? {
+            let first = match after {
+                Some(after) if after >= prefix => Bound::Excluded(after),
+                Some(_) | None => Bound::Included(prefix),
+            };
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for row in values.range::<&str>((first, Bound::Unbounded))? {
                 let (name, row) = row?;
-                if !name.value().starts_with(prefix) || found.len() >= limit {
+                if !name.value().starts_with(prefix) || found.len() >= limit || bytes >= PAGE_BYTES {
                     break;
                 }
                 let (until, value) = row.value();
                 if is_current(until) {
-                    found.push((name.value().to_owned(), value.to_owned()));
+                    bytes += name.value().len() + value.len();
+                    let ttl = (until != 0).then(|| Span::from_millis(until.saturating_sub(unix_millis())));
+                    found.push(StoredValue { name: name.value().to_owned(), value: value.to_owned(), ttl });
                 }
             }
             Ok(found)

@@ -45,11 +45,17 @@ pub trait Datastore: Send + Sync + 'static {
     /// When the store cannot be read: never taken for "there is none".
     fn get(&self, name: String) -> Answer<'_, Result<Option<String>, StoreError>>;
 
-    /// Names that begin with `prefix` and their values, in the order of the names, at most `limit`.
+    /// A page of the values whose names begin with `prefix`, in the order of the names, from behind the name `after`:
+    /// at most `limit`, and no more once [`PAGE_BYTES`] are reached. It is empty only where there are no more.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn list(&self, prefix: String, limit: usize) -> Answer<'_, Result<Vec<(String, String)>, StoreError>>;
+    fn list(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> Answer<'_, Result<Vec<StoredValue>, StoreError>>;
 
     /// Applies all of the writes, or none, while the leadership `under` is in force, and `still` says yes: asked
     /// where the writes land, after all that had to be waited for. Requests are applied in the order in which they
@@ -58,6 +64,20 @@ pub trait Datastore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NotLeader`] where it is not, and nothing was written; any other: it may have been.
     fn apply(&self, under: Token, still: Still, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>>;
+}
+
+/// A page of values ends with the one that reaches this, in bytes.
+pub const PAGE_BYTES: usize = 8 << 20;
+
+/// A value of the datastore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredValue {
+    /// Its whole name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// How much longer it lasts; for ever, if not given.
+    pub ttl: Option<Span>,
 }
 
 /// One write to the datastore.

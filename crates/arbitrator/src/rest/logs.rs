@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,7 @@ use st2sa_proto::rest::{LogLine, NDJSON};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Answers, problem, unknown_sensor};
+use super::{Answers, bad_query, problem, unknown_sensor};
 use crate::input::View;
 
 /// A container on the same machine or network answers at once.
@@ -38,8 +39,12 @@ pub(super) struct Asked {
 pub(super) async fn logs(
     State(answers): State<Answers>,
     Path(reference): Path<String>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
+    let asked = match asked {
+        Ok(Query(asked)) => asked,
+        Err(error) => return bad_query(&error),
+    };
     let view = match answers.look_as_leader().await {
         Ok(view) => view,
         Err(response) => return response,

@@ -1,6 +1,6 @@
 //! The conformance suite: each case is given an engine that holds nothing yet.
 
-use st2sa_coordination::{Datastore, Engine, Still, StoreError, ValueWrite};
+use st2sa_coordination::{Datastore, Engine, PAGE_BYTES, Still, StoreError, StoredValue, ValueWrite};
 use st2sa_core::engine::{
     Body, Check, Electors, Entry, Intent, Key, Record, Registered, Reply, Request, Token, Transaction, Value, Write,
 };
@@ -148,10 +148,21 @@ pub(crate) async fn values_are_kept(engine: &(impl Engine + Datastore)) {
     engine.apply(token(1), yes(), writes).await.unwrap();
     assert_eq!(engine.get("p.X:a".to_owned()).await.unwrap().as_deref(), Some("1"));
     assert_eq!(engine.get("p.X:over".to_owned()).await.unwrap(), None);
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let all = engine.list("p.X:".to_owned(), 100).await.unwrap();
-    assert_eq!(all, [pair("p.X:a", "1"), pair("p.X:b", "2")]);
-    assert_eq!(engine.list("p.X".to_owned(), 1).await.unwrap(), [pair("p.X2:c", "3")]);
+    let stored = |name: &str, value: &str| StoredValue { name: name.to_owned(), value: value.to_owned(), ttl: None };
+    let all = engine.list("p.X:".to_owned(), None, 100).await.unwrap();
+    assert_eq!(all, [stored("p.X:a", "1"), stored("p.X:b", "2")]);
+    assert_eq!(engine.list("p.X".to_owned(), None, 1).await.unwrap(), [stored("p.X2:c", "3")]);
+    let rest = engine.list("p.X:".to_owned(), Some("p.X:a".to_owned()), 100).await.unwrap();
+    assert_eq!(rest, [stored("p.X:b", "2")]);
+    assert_eq!(engine.list("p.X:".to_owned(), Some("p.X:b".to_owned()), 100).await.unwrap(), []);
+    // One that lasts says for how much longer; a page of large ones is short, and the next goes on behind it.
+    let large = "l".repeat(PAGE_BYTES / 2 + 1);
+    let lasts = ValueWrite::Set { name: "q:1".to_owned(), value: large.clone(), ttl: Some(Span::from_secs(600)) };
+    engine.apply(token(1), yes(), vec![lasts, set("q:2", &large), set("q:3", "3")]).await.unwrap();
+    let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
+    assert_eq!(page.iter().map(|value| value.name.as_str()).collect::<Vec<_>>(), ["q:1", "q:2"]);
+    assert!(page[0].ttl.is_some_and(|ttl| ttl > Span::ZERO && ttl <= Span::from_secs(600)), "{:?}", page[0].ttl);
+    assert_eq!(engine.list("q:".to_owned(), Some("q:2".to_owned()), 100).await.unwrap(), [stored("q:3", "3")]);
     let too_late = engine.apply(token(1), Box::new(|| false), vec![set("p.X:a", "9")]).await;
     assert!(matches!(too_late, Err(StoreError::NotLeader)));
     engine.apply(token(1), yes(), vec![ValueWrite::Delete { name: "p.X:a".to_owned() }]).await.unwrap();

@@ -6,6 +6,7 @@ use super::leadership::Pending;
 use super::sensor::Holder;
 use super::{Arbiter, Command, Role};
 use crate::engine::{Intent, Key, Reply, Value, Write};
+use crate::history::Cause;
 use crate::message::{Kind, ToContainer};
 use crate::names::{ArbitratorId, ContainerName, SensorRef};
 use crate::placement::{self, Plan, Problem, Reason, Room, Rule, Standing};
@@ -157,7 +158,14 @@ impl Arbiter {
         let answer = if matches!(reply, Reply::Applied { .. }) {
             match verb {
                 Verb::Pause(sensor) => drop(leadership.paused.insert(sensor, intent)),
-                Verb::Resume(sensor) => drop(leadership.paused.remove(&sensor)),
+                Verb::Resume(sensor) => {
+                    leadership.paused.remove(&sensor);
+                    if let Some(state) = leadership.sensors.get_mut(&sensor)
+                        && matches!(state.freed, Some((Cause::Paused, _)))
+                    {
+                        state.freed = Some((Cause::Resumed, intent.who));
+                    }
+                }
                 Verb::Drain(name) => drop(leadership.drained.insert(name, intent)),
                 Verb::Undrain(name) => drop(leadership.drained.remove(&name)),
                 Verb::Move { .. } | Verb::Failover(_) | Verb::Poll(_) | Verb::Resign | Verb::Plan(_) | Verb::Why(_) => {

@@ -72,6 +72,12 @@ impl Arbiter {
         leadership.sensors.iter().map(view).collect()
     }
 
+    /// The sensors that are paused and the containers that are drained, also where they are not here.
+    pub fn intents(&self) -> (Vec<SensorRef>, Vec<ContainerName>) {
+        let Role::Leader(leadership) = &self.role else { return (Vec::new(), Vec::new()) };
+        (leadership.paused.keys().cloned().collect(), leadership.drained.keys().cloned().collect())
+    }
+
     /// Where a sensor is ACTIVE, as far as the leader knows.
     pub fn active(&self, sensor: &SensorRef) -> Option<(ContainerName, Fence)> {
         let Role::Leader(leadership) = &self.role else { return None };
