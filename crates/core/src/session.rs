@@ -365,6 +365,9 @@ impl Session {
         for offer in &offers {
             let instance = self.instances.entry(offer.sensor.clone()).or_insert_with(|| Instance::new(offer.clone()));
             if instance.offer != *offer {
+                if instance.offer.digest != offer.digest {
+                    instance.failed_at = None;
+                }
                 instance.offer = offer.clone();
                 instance.renew_standby();
             }

@@ -205,6 +205,7 @@ impl Arbiter {
             return;
         }
         leadership.dirty = false;
+        leadership.drop_withdrawn();
         let problem = leadership.problem(&config, now);
         let plan = placement::plan(&problem);
         leadership.replan_at = leadership.next_try(now).min(now + REPLAN_EVERY);
@@ -419,6 +420,13 @@ impl Leadership {
 
     pub(super) fn offer(&self, name: &ContainerName, sensor: &SensorRef) -> Option<&Offer> {
         self.register.get(name)?.offers.get(sensor)
+    }
+
+    /// A sensor that no container in the register offers any more, because it was taken out of the packs, is over.
+    fn drop_withdrawn(&mut self) {
+        let register = &self.register;
+        let offered = |sensor: &SensorRef| register.values().any(|member| member.offers.contains_key(sensor));
+        self.sensors.retain(|sensor, state| !(state.withdrawn && state.is_quiet() && !offered(sensor)));
     }
 
     /// What placement decides from.

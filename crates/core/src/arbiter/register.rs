@@ -365,7 +365,17 @@ impl Arbiter {
             if known.is_none() || changed && known.is_some_and(|(digest, _)| *digest != offer.digest) {
                 newer.push((sensor.clone(), offer.digest));
             }
-            leadership.sensors.entry(sensor.clone()).or_insert_with(|| Sensor::new(settled));
+            let state = leadership.sensors.entry(sensor.clone()).or_insert_with(|| Sensor::new(settled));
+            state.withdrawn = false;
+            if before.get(sensor).is_some_and(|earlier| earlier.digest != offer.digest) {
+                // What failed there was other code.
+                state.forgive(&name);
+            }
+        }
+        for sensor in before.keys().filter(|sensor| !member.offers.contains_key(*sensor)) {
+            if let Some(state) = leadership.sensors.get_mut(sensor) {
+                state.withdrawn = true;
+            }
         }
         let mut writes = Vec::new();
         for (sensor, digest) in newer {

@@ -28,6 +28,8 @@ pub(super) struct Sensor {
     /// Failed tries in one place since it last was well, and the earliest next one.
     pub(super) tries: u32,
     pub(super) not_before: Time,
+    /// A container that offered it does so no more: once nobody does, it is over.
+    pub(super) withdrawn: bool,
     /// An operator's move, and who wants it.
     pub(super) wanted: Option<(ContainerName, String)>,
     pub(super) log: Log,
@@ -122,6 +124,7 @@ impl Sensor {
             ailing: false,
             tries: 0,
             not_before: Time::default(),
+            withdrawn: false,
             wanted: None,
             log: Log::default(),
             claims: BTreeMap::new(),
@@ -131,6 +134,19 @@ impl Sensor {
     /// How long ago its last poll began.
     pub(super) fn polled_ago(&self, now: Time) -> Option<Span> {
         self.polled_at.map(|at| now.since(at))
+    }
+
+    /// It runs other code at `name` from now on: how it did there before says nothing.
+    pub(super) fn forgive(&mut self, name: &ContainerName) {
+        self.failed.remove(name);
+        self.ailing = false;
+        self.tries = 0;
+        self.not_before = Time::default();
+    }
+
+    /// Nobody runs it, and nothing of it is on its way to the engine.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.holder == Holder::Free && self.log.commits.is_empty() && self.log.writing.is_none() && !self.log.unanswered
     }
 
     pub(super) fn failed_at(&self, name: &ContainerName, now: Time, memory: Span) -> bool {

@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::arbiter::{Command, Config, Event};
 use crate::engine::{Key, Request, Transaction, Value, Write};
-use crate::message::{Activation, Effects, Offer, Status, ToArbitrator, ToContainer};
+use crate::message::{Activation, Effects, Offer, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::Digest;
 use crate::policy::{Policy, SensorPolicy};
 use crate::time::Span;
@@ -86,4 +86,23 @@ fn a_policy_says_when_a_poll_counts_as_hung() {
     let policy = SensorPolicy { poll_timeout: Some(Span::from_secs(7)), ..SensorPolicy::default() };
     let given = activations(told(policy, Effects::Direct));
     assert_eq!(given, [Activation { journal: None, polled_ago: None, timeout: Span::from_secs(7), max_errors: 3 }]);
+}
+
+#[test]
+fn what_is_taken_out_of_the_packs_is_stopped_and_then_over() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.drive(from(B, ToArbitrator::Offers(Vec::new())));
+    rig.drive(from(A, ToArbitrator::Offers(Vec::new())));
+    assert_eq!(rig.arbiter.sensors().len(), 1);
+    rig.hear(A, stopped(fence(1, 1), StopCause::Asked));
+    assert_eq!(rig.arbiter.sensors(), []);
+}
+
+#[test]
+fn new_code_is_not_judged_by_how_the_old_failed() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.hear(A, stopped(fence(1, 1), StopCause::Died));
+    assert_eq!(rig.arbiter.sensors()[0].failed, [name("a")]);
+    rig.hear(A, changed(2, 1));
+    assert_eq!(rig.arbiter.sensors()[0].failed, []);
 }
