@@ -71,6 +71,10 @@ impl Roster {
     pub(crate) fn reported(&mut self, now: Time, stream: StreamId, reports: Vec<InstanceReport>) {
         let Some(entry) = self.of(stream) else { return };
         for report in reports {
+            if report.removed {
+                entry.instances.remove(&report.sensor);
+                continue;
+            }
             if entry.instances.len() >= INSTANCES_AT_MOST && !entry.instances.contains_key(&report.sensor) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::{Value, json};
 use st2sa_core::engine::Body;
@@ -24,12 +24,33 @@ const LISTED_AT_MOST: usize = 10_000;
 /// Answers calls.
 #[derive(Clone)]
 pub(crate) struct Calls {
-    pub(crate) packs: Arc<Packs>,
+    pub(crate) packs: Shelf,
     pub(crate) datastore: Datastore,
     pub(crate) inputs: Sender<Input>,
     pub(crate) counters: Counters,
     /// Payloads that do not fit their schema are dropped, as StackStorm does by default.
     pub(crate) validate: bool,
+}
+
+/// The packs as they were last read.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf {
+    packs: Arc<RwLock<Arc<Packs>>>,
+}
+
+impl Shelf {
+    pub(crate) fn new(packs: Arc<Packs>) -> Self {
+        Self { packs: Arc::new(RwLock::new(packs)) }
+    }
+
+    pub(crate) fn get(&self) -> Arc<Packs> {
+        Arc::clone(&self.packs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// They were read again.
+    pub(crate) fn put(&self, packs: Arc<Packs>) {
+        *self.packs.write().unwrap_or_else(PoisonError::into_inner) = packs;
+    }
 }
 
 /// What was dispatched and dropped, of each sensor.
@@ -126,7 +147,8 @@ impl Calls {
 
     /// Whether StackStorm would take the trigger.
     fn check(&self, trigger: &Value, payload: &Value) -> Result<(), String> {
-        let kind = self.packs.trigger_type_of(trigger).ok_or("no pack declares this trigger's type")?;
+        let packs = self.packs.get();
+        let kind = packs.trigger_type_of(trigger).ok_or("no pack declares this trigger's type")?;
         kind.validate(payload)
     }
 

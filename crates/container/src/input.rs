@@ -1,8 +1,11 @@
 //! What the container's loop is told, by every task and thread around it.
 
+use std::sync::Arc;
+
 use st2sa_core::engine::Body;
 use st2sa_core::names::{EntryId, SensorRef, StreamId};
 use st2sa_proto::FromArbitrator;
+use st2sa_stackstorm::packs::Packs;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::guardian::Told;
@@ -69,6 +72,8 @@ pub(crate) enum Input {
     Guardian(u64, Told),
     /// The guardian of this generation is gone.
     GuardianGone(u64),
+    /// The packs were read again.
+    Packs(Arc<Packs>),
     /// Asked to stop.
     Terminate,
 }

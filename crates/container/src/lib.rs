@@ -5,6 +5,7 @@
 //! | who | does | is told by | tells |
 //! |---|---|---|---|
 //! | the loop ([`run`]'s own thread) | feeds the session and carries out what it decides; owns hosts, sensor processes and the guardian's leash | one channel of inputs | everybody below |
+//! | packs thread | reads the packs again when they have changed, or when asked | a channel | the loop: the packs |
 //! | sink thread | writes triggers in batches, behind the gate | a channel of triggers | the loop: what is confirmed |
 //! | guardian-line thread | reads what the guardian says | a socket | the loop |
 //! | tasks: streams to arbitrators | gRPC, one task a stream | a bounded channel each | the loop: what is heard |
@@ -32,6 +33,7 @@ mod shell;
 mod sinks;
 mod sockets;
 mod state;
+mod watch;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -48,7 +50,7 @@ use st2sa_core::timing::Timing;
 use st2sa_machine::files::FileError;
 use st2sa_machine::{clock, identity, signals};
 use st2sa_proto::{About, PROTOCOL};
-use st2sa_stackstorm::packs::Packs;
+use st2sa_stackstorm::packs::{Folders, Packs};
 
 use input::Input;
 pub use shell::Ending;
@@ -67,8 +69,10 @@ pub struct Options {
     pub arbitrators: Vec<String>,
     /// Labels, for the policy.
     pub labels: BTreeMap<String, String>,
-    /// The packs, read already.
+    /// The packs, read already, and where from: they are read again when they change, and at SIGHUP.
     pub packs: Arc<Packs>,
+    /// See `packs`.
+    pub folders: Folders,
     /// Where it keeps its lock, its socket and the Python host; best on a tmpfs.
     pub state_folder: PathBuf,
     /// Where it answers over HTTP.
@@ -146,8 +150,11 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     let counters = calls::Counters::default();
     let tokens = sockets::Tokens::default();
     let sink = sinks::start(&options.dispatching, options.name.clone(), gate.clone(), inputs.clone())?;
+    let shelf = calls::Shelf::new(Arc::clone(&options.packs));
+    let asks = watch::start(options.folders.clone(), &options.packs, inputs.clone());
+    let asks = asks.map_err(failed("start watching the packs"))?;
     let calls = calls::Calls {
-        packs: Arc::clone(&options.packs),
+        packs: shelf.clone(),
         datastore: datastore.clone(),
         inputs: inputs.clone(),
         counters: counters.clone(),
@@ -171,6 +178,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         tokio::spawn(async move { axum::serve(http, http::routes(answers)).await });
         let asked = inputs.clone();
         signals::on_stop(move || asked.send(Input::Terminate).is_ok()).map_err(failed("listen to signals"))?;
+        signals::on_reload(move || asks.send(()).is_ok()).map_err(failed("listen to signals"))?;
         Ok::<_, StartError>(address)
     })?;
     let about = About {
@@ -184,7 +192,13 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         name = %options.name, pid = about.pid, http = %address, state = %state.folder.display(),
         arbitrators = options.arbitrators.join(","), "the container runs"
     );
-    let home = nursery::Home { socket, python_path, incarnation: mark, common_libraries: options.common_libraries };
+    let home = nursery::Home {
+        socket,
+        python_path,
+        incarnation: mark,
+        common_libraries: options.common_libraries,
+        offered: state.folder.join("offered.json"),
+    };
     let now = clock::now();
     let shell = shell::Shell {
         session: Session::new(config(&options), state.incarnation, state.succeeds, now),
@@ -201,6 +215,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         },
         datastore,
         counters,
+        packs: shelf,
         timers: shell::Timers::new(now),
         waiting: BTreeMap::new(),
         held_words: Vec::new(),

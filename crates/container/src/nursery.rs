@@ -3,21 +3,22 @@
 //! It raises a process for every sensor before the session asks for one: only a sensor that has been loaded
 //! can be offered. What the session asks to have spawned is then there already.
 
+mod change;
 mod child;
 mod heard;
 mod host;
+mod policies;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use st2sa_core::message::{Effects, Kind, Offer};
-use st2sa_core::names::{ProcessId, SensorRef};
+use st2sa_core::names::{Digest, ProcessId, SensorRef};
 use st2sa_core::session::Event;
 use st2sa_core::time::{Span, Time};
-use st2sa_machine::clock;
-use st2sa_proto::InstancePolicy;
+use st2sa_machine::{clock, files};
 use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
@@ -61,6 +62,8 @@ pub(crate) struct Home {
     pub(crate) incarnation: String,
     /// A pack's `lib` folder is on its sensors' path.
     pub(crate) common_libraries: bool,
+    /// The code last offered, kept for the next run of the container: whose code is newer is told by who changed.
+    pub(crate) offered: PathBuf,
 }
 
 /// Every process of one container.
@@ -72,6 +75,8 @@ pub(crate) struct Nursery {
     hosts: BTreeMap<u64, Host>,
     children: BTreeMap<u64, Child>,
     sensors: BTreeMap<SensorRef, Known>,
+    /// Processes of cold sensors: the session takes them for ready, and none is there until it is to act.
+    cold: BTreeMap<ProcessId, SensorRef>,
     /// Processes that ended by themselves, until their host has said how.
     ended: VecDeque<(u64, SensorRef)>,
     /// When a host of each Python last ended.
@@ -88,6 +93,11 @@ pub(crate) struct Nursery {
 pub(crate) struct Known {
     /// As its loaded class says.
     pub(crate) kind: Option<Kind>,
+    /// The code that was loaded, and the one that was before that.
+    digest: Option<Digest>,
+    previous: Option<Digest>,
+    /// It is in no pack any more.
+    pub(crate) withdrawn: bool,
     /// It cannot be loaded, and why.
     pub(crate) disabled: Option<String>,
     retry_at: Option<Time>,
@@ -105,8 +115,10 @@ pub(crate) struct Known {
 impl Nursery {
     pub(crate) fn new(home: Home, packs: Arc<Packs>, tokens: Tokens, logbook: Logbook) -> Self {
         let mut sensors: BTreeMap<SensorRef, Known> = BTreeMap::new();
+        let offered = remembered(&home.offered);
         for sensor in enabled(&packs) {
-            sensors.insert(sensor.reference.clone(), Known::default());
+            let previous = offered.get(sensor.reference.as_str()).copied().map(Digest);
+            sensors.insert(sensor.reference.clone(), Known { previous, ..Known::default() });
         }
         for disabled in &packs.disabled {
             // Of two with one reference, the other may be fine.
@@ -127,6 +139,7 @@ impl Nursery {
             hosts: BTreeMap::new(),
             children: BTreeMap::new(),
             sensors,
+            cold: BTreeMap::new(),
             ended: VecDeque::new(),
             hosts_ended: BTreeMap::new(),
             numbers: 0,
@@ -157,12 +170,20 @@ impl Nursery {
     pub(crate) fn take_offers(&mut self) -> Option<Vec<Offer>> {
         std::mem::take(&mut self.offers_changed).then(|| {
             let offer = |sensor: &Sensor| {
-                let kind = self.sensors.get(&sensor.reference)?.kind?;
-                let digest = sensor.digest;
-                Some(Offer { sensor: sensor.reference.clone(), digest, previous: None, kind, effects: Effects::Direct })
+                let known = self.sensors.get(&sensor.reference)?;
+                let (kind, digest, previous) = (known.kind?, known.digest?, known.previous);
+                Some(Offer { sensor: sensor.reference.clone(), digest, previous, kind, effects: Effects::Direct })
             };
-            enabled(&self.packs).filter_map(offer).collect()
+            let offers: Vec<Offer> = enabled(&self.packs).filter_map(offer).collect();
+            remember(&self.home.offered, &offers);
+            offers
         })
+    }
+
+    /// What is in no pack any more, and of which nothing runs any more: it was told.
+    pub(crate) fn forget_withdrawn(&mut self) {
+        let children = &self.children;
+        self.sensors.retain(|sensor, known| !known.withdrawn || children.values().any(|child| child.sensor == *sensor));
     }
 
     /// What is known of every sensor, and of its process.
@@ -188,24 +209,35 @@ impl Nursery {
 
     /// The session wants a process: the one that was raised already, or a new one.
     pub(crate) fn spawn(&mut self, now: Time, sensor: &SensorRef, process: ProcessId, keeper: &mut Keeper) {
-        let spare = self
-            .children
-            .values_mut()
-            .find(|child| child.sensor == *sensor && child.process.is_none() && !child.ends());
-        if let Some(spare) = spare {
+        let spare = |child: &&mut Child| child.sensor == *sensor && child.process.is_none() && !child.ends();
+        if let Some(spare) = self.children.values_mut().find(spare) {
             spare.process = Some(process);
             if spare.phase == Phase::Ready {
                 self.events.push(Event::Ready(process));
             }
             return;
         }
-        self.raise(now, sensor, Some(process), keeper);
+        if !self.spawn_cold(sensor, process) {
+            self.raise(now, sensor, Some(process), keeper);
+        }
     }
 
     /// The session wants it set up.
-    pub(crate) fn activate(&mut self, process: ProcessId) {
+    pub(crate) fn activate(&mut self, now: Time, process: ProcessId, keeper: &mut Keeper) {
+        if let Some(sensor) = self.cold.remove(&process) {
+            self.raise(now, &sensor, Some(process), keeper);
+        }
         let Some(number) = self.number_of(process) else { return };
+        let Some(child) = self.children.get_mut(&number).filter(|child| !child.ends()) else { return };
+        child.overdue = child.phase != Phase::Ready;
+        if !child.overdue {
+            self.set_up(number);
+        }
+    }
+
+    fn set_up(&mut self, number: u64) {
         let Some(child) = self.children.get_mut(&number) else { return };
+        // The rules of now: they may have changed since it was loaded.
         let triggers = self.packs.sensors.get(&child.sensor).map(|sensor| self.packs.triggers_of(sensor));
         let triggers = triggers.unwrap_or_default();
         child.activation = Some(triggers.clone());
@@ -216,7 +248,7 @@ impl Nursery {
     /// The session wants it to poll.
     pub(crate) fn poll(&mut self, now: Time, process: ProcessId) {
         let Some(number) = self.number_of(process) else { return };
-        let Some(child) = self.children.get_mut(&number) else { return };
+        let Some(child) = self.children.get_mut(&number).filter(|child| !child.ends()) else { return };
         let Some(known) = self.sensors.get_mut(&child.sensor) else { return };
         known.polls += 1;
         known.last_poll_began = Some(now);
@@ -227,6 +259,7 @@ impl Nursery {
     /// The session wants it dead. One that works and is not in a poll may clean up first, while it may act.
     pub(crate) fn kill(&mut self, now: Time, process: ProcessId, may_act: bool, keeper: &mut Keeper) {
         let Some(number) = self.number_of(process) else {
+            self.cold.remove(&process);
             self.events.push(Event::Gone(process));
             return;
         };
@@ -236,16 +269,6 @@ impl Nursery {
             child.tell(Do::Stop);
         } else {
             self.end(number, keeper);
-        }
-    }
-
-    /// What the operators' policy says of sensors.
-    pub(crate) fn take_policies(&mut self, policies: Vec<InstancePolicy>) {
-        for policy in policies {
-            if let Some(known) = self.sensors.get_mut(&policy.sensor) {
-                known.memory_bytes = policy.memory_bytes;
-                known.cold_standby = policy.cold_standby;
-            }
         }
     }
 
@@ -275,7 +298,7 @@ impl Nursery {
             }
             Whose::Sensor(number) => {
                 let Some(child) = self.children.get_mut(&number) else { return };
-                let Some(sensor) = self.packs.sensors.get(&child.sensor) else { return };
+                let Some(sensor) = child.packs.sensors.get(&child.sensor) else { return };
                 let load =
                     Operation::Do(Do::Load { sensor: Box::new(child::load(sensor, self.home.common_libraries)) });
                 // The other end may be gone already.
@@ -285,6 +308,8 @@ impl Nursery {
                     if child.pid.replace(pid).is_none() && child.ends() {
                         keeper.kill(number, pid);
                     }
+                    let sensor = child.sensor.clone();
+                    self.limit_memory(&sensor, Some(pid));
                 } else if let Some(triggers) = &child.activation {
                     let _ = sender.send(Operation::Do(Do::Activate { triggers: triggers.clone() }));
                 }
@@ -299,7 +324,7 @@ impl Nursery {
             Whose::Sensor(number) => {
                 let first = |child: &Child| child.connection.as_ref().is_some_and(|(own, _)| *own == connection);
                 if self.children.get(&number).is_some_and(first) {
-                    self.sensor_said(now, number, event);
+                    self.sensor_said(now, number, event, keeper);
                 }
             }
         }
@@ -429,7 +454,8 @@ impl Nursery {
         self.numbers += 1;
         let number = self.numbers;
         let token = self.tokens.give(Whose::Sensor(number), Some(sensor.clone()));
-        let mut child = Child::new(number, sensor.clone(), process, host, token);
+        let packs = Arc::clone(&self.packs);
+        let mut child = Child::new(number, sensor.clone(), packs, process, host, token);
         if let Some(host) = self.hosts.get(&host) {
             child.fork(now, host);
         }
@@ -490,8 +516,11 @@ impl Nursery {
             Some(process) => self.events.push(Event::Gone(process)),
             // A spare that died, and not because it cannot be loaded.
             None => {
+                let others = self.children.values().any(|other| other.sensor == child.sensor && !other.ends());
+                let cold = self.cold.values().any(|cold| *cold == child.sensor);
                 if let Some(known) = self.sensors.get_mut(&child.sensor)
                     && known.retry_at.is_none()
+                    && !(others || cold || known.withdrawn)
                 {
                     let wait = (Span::from_secs(1) * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
                     known.tries += 1;
@@ -544,6 +573,27 @@ impl Home {
             ("PYTHONPATH".to_owned(), path(&self.python_path)),
             ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
         ])
+    }
+}
+
+/// The code offered by an earlier run; none where that is not known.
+fn remembered(path: &Path) -> BTreeMap<String, u64> {
+    /// A hundred bytes a sensor, of more sensors than any node runs.
+    const BYTES_AT_MOST: u64 = 16 << 20;
+    let text = files::read_small(path, BYTES_AT_MOST).ok().flatten();
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn remember(path: &Path, offers: &[Offer]) {
+    let offered: BTreeMap<&str, u64> = offers.iter().map(|offer| (offer.sensor.as_str(), offer.digest.0)).collect();
+    let written = serde_json::to_vec(&offered)
+        .map_err(|error| error.to_string())
+        .and_then(|text| files::write_whole(path, &text).map_err(|error| error.to_string()));
+    if let Err(error) = written {
+        tracing::warn!(
+            error,
+            "the code offered cannot be remembered: after a restart it may be taken for older than it is"
+        );
     }
 }
 

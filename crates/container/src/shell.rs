@@ -16,7 +16,7 @@ use st2sa_machine::{clock, identity};
 use st2sa_proto::{FromArbitrator, InstanceReport};
 use tokio::sync::oneshot;
 
-use crate::calls::Counters;
+use crate::calls::{Counters, Shelf};
 use crate::datastore::Datastore;
 use crate::effects::Publisher;
 use crate::gate::Gate;
@@ -77,6 +77,7 @@ pub(crate) struct Shell {
     pub(crate) publisher: Publisher,
     pub(crate) datastore: Datastore,
     pub(crate) counters: Counters,
+    pub(crate) packs: Shelf,
     pub(crate) timers: Timers,
     /// Effects that are not confirmed.
     pub(crate) waiting: BTreeMap<EntryId, Waiting>,
@@ -204,6 +205,10 @@ impl Shell {
                 self.replace_guardian("it has ended");
             }
             Input::Guardian(..) | Input::GuardianGone(_) => {}
+            Input::Packs(packs) => {
+                self.packs.put(Arc::clone(&packs));
+                self.nursery.repack(now, packs, &mut self.keeper);
+            }
             Input::Terminate => self.terminate(),
         }
         self.settle();
@@ -213,7 +218,7 @@ impl Shell {
         let message = match message {
             FromArbitrator::Message(message) => message,
             FromArbitrator::Policies(policies) => {
-                self.nursery.take_policies(policies);
+                self.nursery.take_policies(now, policies, &mut self.keeper);
                 return;
             }
             FromArbitrator::NameTaken { machine, host, pid } => {
@@ -414,7 +419,7 @@ impl Shell {
                 }
             }
             Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &mut self.keeper),
-            Command::Activate { process, values: _ } => self.nursery.activate(process),
+            Command::Activate { process, values: _ } => self.nursery.activate(now, process, &mut self.keeper),
             Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
             Command::Kill(process) => {
                 let may_act = self.session.may_act(now);
@@ -473,6 +478,7 @@ impl Shell {
                 last_poll_ago: known.last_poll_began.map(|began| now.since(began)),
                 last_poll_duration: known.last_poll_took,
                 last_error: self.waits(sensor).or_else(|| known.last_error.clone()),
+                removed: known.withdrawn && pid.is_none(),
             };
             // An age alone is no news: the arbitrator counts on.
             let ageless = |report: &InstanceReport| InstanceReport { last_poll_ago: None, ..report.clone() };
@@ -484,6 +490,7 @@ impl Shell {
         if !changed.is_empty() {
             self.links.report(stream, changed);
         }
+        self.nursery.forget_withdrawn();
     }
 
     /// What keeps a sensor's triggers, if any wait.

@@ -47,6 +47,9 @@ pub(crate) enum Do {
     Fork { process: u64, token: String },
     Load { sensor: Box<Load> },
     Activate { triggers: Vec<Value> },
+    AddTrigger { trigger: Value },
+    UpdateTrigger { trigger: Value },
+    RemoveTrigger { trigger: Value },
     Poll { number: u64 },
     Stop,
 }

@@ -33,6 +33,8 @@ pub struct InstanceReport {
     pub last_poll_duration: Option<Span>,
     /// What went wrong last; what is over 4 KiB of it does not travel.
     pub last_error: Option<String>,
+    /// The container has it no more: nothing else counts.
+    pub removed: bool,
 }
 
 impl InstanceReport {
@@ -49,6 +51,7 @@ impl InstanceReport {
             last_poll_ago_ns: self.last_poll_ago.map(|span| span.0),
             last_poll_duration_ns: self.last_poll_duration.map(|span| span.0),
             last_error: self.last_error.as_deref().map(|text| checked::cut(text).to_owned()),
+            removed: self.removed,
         }
     }
 
@@ -66,6 +69,7 @@ impl InstanceReport {
             last_poll_duration: report.last_poll_duration_ns.map(Span),
             // No session ends because a sensor said much.
             last_error: report.last_error.map(|text| checked::cut(&text).to_owned()),
+            removed: report.removed,
         })
     }
 }

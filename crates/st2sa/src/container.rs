@@ -115,6 +115,7 @@ pub(crate) fn run(options: ContainerOptions) -> anyhow::Result<ExitCode> {
         arbitrators: arbitrators.map_or_else(|| vec!["127.0.0.1:9110".to_owned()], |listed| listed.0),
         labels: files.find(options.labels, SECTION, "labels")?.unwrap_or_default().0,
         packs: Arc::new(packs),
+        folders,
         state_folder: state_folder.unwrap_or_else(|| default_state_folder(&name)),
         listen,
         dispatching: files.find(options.dispatch, SECTION, "dispatch")?.map_or(Dispatching::Stdout, |sink| sink.0),

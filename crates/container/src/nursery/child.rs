@@ -1,9 +1,11 @@
 //! One sensor process.
 
+use std::sync::Arc;
+
 use st2sa_core::names::{ProcessId, SensorRef};
 use st2sa_core::session::Event;
 use st2sa_core::time::{Span, Time};
-use st2sa_stackstorm::packs::Sensor;
+use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
 use super::host::Host;
@@ -19,6 +21,8 @@ const INTERVAL_AT_MOST: f64 = 31_536_000.0;
 pub(super) struct Child {
     pub(super) number: u64,
     pub(super) sensor: SensorRef,
+    /// The packs that it was loaded from.
+    pub(super) packs: Arc<Packs>,
     /// The session's name for it; none as long as the session has not asked for one.
     pub(super) process: Option<ProcessId>,
     pub(super) host: u64,
@@ -28,8 +32,12 @@ pub(super) struct Child {
     pub(super) connection: Option<(u64, mpsc::UnboundedSender<Operation>)>,
     /// What it was activated with: a second process of the same sensor is told, too.
     pub(super) activation: Option<Triggers>,
-    /// Its host has ended, and took it along.
+    /// What ends it is no fault of the sensor: its host has ended, or it is replaced.
     pub(super) is_lost: bool,
+    /// It is to be set up as soon as it is ready: the session takes it for that already.
+    pub(super) overdue: bool,
+    /// It is to be replaced once it has done what it is doing.
+    pub(super) renew: bool,
 }
 
 /// What it is doing.
@@ -54,11 +62,19 @@ pub(super) enum Phase {
 }
 
 impl Child {
-    pub(super) fn new(number: u64, sensor: SensorRef, process: Option<ProcessId>, host: u64, token: String) -> Self {
+    pub(super) fn new(
+        number: u64,
+        sensor: SensorRef,
+        packs: Arc<Packs>,
+        process: Option<ProcessId>,
+        host: u64,
+        token: String,
+    ) -> Self {
         let phase = Phase::Unborn;
         Self {
             number,
             sensor,
+            packs,
             process,
             host,
             token,
@@ -67,6 +83,8 @@ impl Child {
             connection: None,
             activation: None,
             is_lost: false,
+            overdue: false,
+            renew: false,
         }
     }
 

@@ -66,9 +66,11 @@ impl Nursery {
         }
     }
 
-    pub(super) fn sensor_said(&mut self, now: Time, number: u64, event: wire::Event) {
+    pub(super) fn sensor_said(&mut self, now: Time, number: u64, event: wire::Event, keeper: &mut Keeper) {
         let Some(child) = self.children.get_mut(&number) else { return };
         let Some(known) = self.sensors.get_mut(&child.sensor) else { return };
+        let (sensor, spare) = (child.sensor.clone(), child.process.is_none());
+        let mut renew = false;
         match event {
             wire::Event::Ready { kind, poll_interval } if child.is_loading() => {
                 let interval = poll_interval.and_then(child::interval);
@@ -92,10 +94,25 @@ impl Nursery {
                         known.kind = Some(kind);
                     }
                 }
+                let digest = child.packs.sensors.get(&child.sensor).map(|sensor| sensor.digest);
+                if known.digest != digest {
+                    // Of an earlier run, where this is the first.
+                    known.previous = known.digest.or(known.previous).filter(|previous| Some(*previous) != digest);
+                    known.digest = digest;
+                    self.offers_changed = true;
+                }
                 self.events.extend(child.process.map(Event::Ready));
+                if child.overdue {
+                    self.set_up(number);
+                } else if known.cold_standby {
+                    self.cool(&sensor, keeper);
+                } else if spare {
+                    self.renew_others(&sensor, keeper);
+                }
             }
             wire::Event::Activated { poll_interval } if child.phase == Phase::Activating => {
                 child.phase = Phase::Idle;
+                renew = child.renew;
                 self.events.extend(child.paced(poll_interval));
                 self.events.extend(child.process.map(Event::Activated));
             }
@@ -105,6 +122,7 @@ impl Nursery {
                     return;
                 }
                 child.phase = Phase::Idle;
+                renew = child.renew;
                 known.last_poll_took = Some(now.since(since));
                 if !ok {
                     known.errors += 1;
@@ -140,14 +158,25 @@ impl Nursery {
             }
             _ => {}
         }
+        if renew {
+            self.renew(number, keeper);
+        }
     }
 
     /// The sensor cannot be loaded: it is not offered until it can.
     pub(super) fn disable(&mut self, now: Time, sensor: &SensorRef, problem: String) {
+        let works =
+            |child: &Child| child.sensor == *sensor && !child.ends() && !child.is_loading() && child.process.is_some();
+        let goes_on = self.children.values().any(works) || self.cold.values().any(|cold| cold == sensor);
         let Some(known) = self.sensors.get_mut(sensor) else { return };
         let wait = (RETRY_FIRST * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
         known.tries += 1;
         known.retry_at = Some(now + wait);
+        if goes_on {
+            tracing::error!(%sensor, problem, "the changed sensor cannot be loaded: it goes on as it was before");
+            known.last_error = Some(format!("changed, and cannot be loaded as it is now: {problem}"));
+            return;
+        }
         self.offers_changed |= known.kind.take().is_some();
         tracing::error!(%sensor, problem, "the sensor cannot be loaded: it is disabled here, and no other");
         known.last_error = Some(problem.clone());

@@ -1050,6 +1050,9 @@ pub struct InstanceReport {
     /// What went wrong last, at most 4,096 bytes. Absent: nothing.
     #[prost(string, optional, tag = "11")]
     pub last_error: ::core::option::Option<::prost::alloc::string::String>,
+    /// The container has it no more: nothing else counts.
+    #[prost(bool, tag = "12")]
+    pub removed: bool,
 }
 /// From an arbitrator.
 #[derive(Clone, PartialEq, ::prost::Message)]
