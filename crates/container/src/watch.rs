@@ -8,7 +8,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -59,13 +59,15 @@ fn print(folders: &Folders, packs: &Packs) -> u64 {
     print_of(folders, &entry_points_of(packs))
 }
 
-/// Files outside the folders that are looked through.
-fn entry_points_of(packs: &Packs) -> Vec<std::path::PathBuf> {
-    packs.sensors.values().map(|sensor| sensor.entry_point.clone()).collect()
+/// Entry points outside the folders that are looked through.
+fn entry_points_of(packs: &Packs) -> Vec<PathBuf> {
+    let looked_through = |path: &Path| path.parent().and_then(Path::file_name).is_some_and(|name| name == "sensors");
+    let all = packs.sensors.values().map(|sensor| sensor.entry_point.clone());
+    all.filter(|path| !looked_through(path)).collect()
 }
 
 /// Differs when a file that says something of a sensor has come, gone or changed.
-fn print_of(folders: &Folders, entry_points: &[std::path::PathBuf]) -> u64 {
+fn print_of(folders: &Folders, entry_points: &[PathBuf]) -> u64 {
     let mut print = DefaultHasher::new();
     for base in &folders.packs {
         if base.join("pack.yaml").is_file() {
@@ -125,7 +127,7 @@ fn look_at(path: &Path, print: &mut DefaultHasher) {
     }
 }
 
-fn sorted(folder: &Path) -> Vec<std::path::PathBuf> {
+fn sorted(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> =
         fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();

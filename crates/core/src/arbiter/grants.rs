@@ -425,8 +425,11 @@ impl Leadership {
     /// A sensor that no container in the register offers any more, because it was taken out of the packs, is over.
     fn drop_withdrawn(&mut self) {
         let register = &self.register;
+        if !register.values().all(|member| member.told_offers) {
+            return;
+        }
         let offered = |sensor: &SensorRef| register.values().any(|member| member.offers.contains_key(sensor));
-        self.sensors.retain(|sensor, state| !(state.withdrawn && state.is_quiet() && !offered(sensor)));
+        self.sensors.retain(|sensor, state| state.offered || !state.is_quiet() || offered(sensor));
     }
 
     /// What placement decides from.

@@ -366,7 +366,7 @@ impl Arbiter {
                 newer.push((sensor.clone(), offer.digest));
             }
             let state = leadership.sensors.entry(sensor.clone()).or_insert_with(|| Sensor::new(settled));
-            state.withdrawn = false;
+            state.offered = true;
             if before.get(sensor).is_some_and(|earlier| earlier.digest != offer.digest) {
                 // What failed there was other code.
                 state.forgive(&name);
@@ -374,7 +374,7 @@ impl Arbiter {
         }
         for sensor in before.keys().filter(|sensor| !member.offers.contains_key(*sensor)) {
             if let Some(state) = leadership.sensors.get_mut(sensor) {
-                state.withdrawn = true;
+                state.offered = false;
             }
         }
         let mut writes = Vec::new();

@@ -28,8 +28,8 @@ pub(super) struct Sensor {
     /// Failed tries in one place since it last was well, and the earliest next one.
     pub(super) tries: u32,
     pub(super) not_before: Time,
-    /// A container that offered it does so no more: once nobody does, it is over.
-    pub(super) withdrawn: bool,
+    /// A container offers it, as far as is known; once nobody does, it is over.
+    pub(super) offered: bool,
     /// An operator's move, and who wants it.
     pub(super) wanted: Option<(ContainerName, String)>,
     pub(super) log: Log,
@@ -124,7 +124,7 @@ impl Sensor {
             ailing: false,
             tries: 0,
             not_before: Time::default(),
-            withdrawn: false,
+            offered: false,
             wanted: None,
             log: Log::default(),
             claims: BTreeMap::new(),

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect has failed")]
 
 mod asked;
+mod changed;
 mod cursor;
 mod documents;
 mod killed;
