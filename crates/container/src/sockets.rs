@@ -25,6 +25,9 @@ const GREETING_BYTES_AT_MOST: usize = 1024;
 const GREETING_WITHIN: Duration = Duration::from_secs(10);
 /// Lines of one log record.
 const LOG_LINES_AT_MOST: usize = 1_000;
+/// Of a flood of output so much is thrown away at once, and then nothing read for a while: some 6 MB a second pass.
+const FLOOD_BYTES: usize = 64 * 1024;
+const FLOOD_PAUSE: Duration = Duration::from_millis(10);
 /// Calls and events of one connection that may be under way: then nothing more is read from it.
 const UNDER_WAY_AT_MOST: usize = 64;
 
@@ -143,7 +146,12 @@ impl Sockets {
                 Ok(_) => {}
             }
             let text = String::from_utf8_lossy(&line);
-            self.logbook.write(sensor, stream, None, text.trim_end_matches(['\n', '\r']));
+            if !self.logbook.write(sensor, stream, None, text.trim_end_matches(['\n', '\r'])) {
+                // A flood: the rest of what has come is thrown away, at a pace that leaves the container its time.
+                let Ok(lines) = skip(&mut reader).await else { return };
+                self.logbook.leave_out(sensor, lines);
+                tokio::time::sleep(FLOOD_PAUSE).await;
+            }
         }
     }
 
@@ -240,6 +248,31 @@ async fn send(
         if write.write_all(&line).await.is_err() {
             // The reading side notices.
             return;
+        }
+    }
+}
+
+/// Throws away what is there, whole lines of it; how many.
+async fn skip(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<u64> {
+    let mut lines = 0;
+    let mut left = FLOOD_BYTES;
+    loop {
+        // What is there is thrown away; nothing is waited for, but for the end of a line.
+        let there = reader.fill_buf().await?;
+        if there.is_empty() {
+            return Ok(lines);
+        }
+        lines += there.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let (length, whole) = (there.len(), there.last() == Some(&b'\n'));
+        if left <= length {
+            let end = there.iter().rposition(|byte| *byte == b'\n').map_or(length, |end| end + 1);
+            reader.consume(end);
+            return Ok(lines);
+        }
+        reader.consume(length);
+        left -= length;
+        if whole {
+            return Ok(lines);
         }
     }
 }
