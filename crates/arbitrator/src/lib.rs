@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
@@ -39,7 +39,9 @@ use st2sa_machine::{clock, identity, signals};
 use st2sa_proto::MESSAGE_BYTES_AT_MOST;
 use st2sa_proto::v1::datastore_server::DatastoreServer;
 use st2sa_proto::v1::sessions_server::SessionsServer;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use input::Input;
 
@@ -87,95 +89,144 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Io { what, source }
 }
 
-/// Runs an arbitrator until it has stopped as asked.
+/// An arbitrator that is ready to run.
+pub struct Arbitrator {
+    address: SocketAddr,
+    inputs: Sender<Input>,
+    received: Receiver<Input>,
+    shell: shell::Shell,
+    runtime: Runtime,
+    server: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    /// Nobody else opens the folder while this runs.
+    lock: Lock,
+}
+
+/// Runs an arbitrator until it has stopped as asked: by SIGTERM or SIGINT. SIGHUP has it read its policy again.
 ///
 /// # Errors
 /// When it cannot start; what goes wrong later is in its log.
 pub fn run(options: Options) -> Result<(), StartError> {
-    options.timing.check()?;
-    identity::allow_open_files();
-    let folder = &options.data_folder;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(FileError::io("create", folder))?;
-    let _lock = Lock::take(folder, &format!("arbitrator, process {}", std::process::id()))?;
-    let me = own_id(&folder.join("id"))?;
-    let term_file = folder.join("highest_term");
-    let highest = highest_term(&term_file)?;
-    let chronicle = chronicle::Chronicle::open(folder)?;
-    let embedded = Embedded::open(folder)?;
-    let engine: Arc<dyn Engine> = Arc::new(embedded.clone());
-    let datastore: Arc<dyn Datastore> = Arc::new(embedded);
-    let (inputs, received) = channel();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(failed("start the runtime"))?;
-    let answers = rest::Answers {
-        inputs: inputs.clone(),
-        chronicle: chronicle.clone(),
-        datastore: Arc::clone(&datastore),
-        // A container has no business to send anybody elsewhere.
-        http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default(),
-        me: me.to_string(),
-        since: Instant::now(),
-    };
-    let grants = grants::Grants::default();
-    let (stop, stopped) = oneshot::channel();
-    let (address, server) = runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(options.listen).await;
-        let listener =
-            listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
-        let address = listener.local_addr().map_err(failed("learn its own address"))?;
-        let router = router(inputs.clone(), datastore, grants.clone(), answers);
-        // A heartbeat is not to wait for the next one.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let server = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "nobody can be answered any more");
-            }
-        });
-        let asked = inputs.clone();
-        signals::on_stop(move || asked.send(Input::Terminate).is_ok()).map_err(failed("listen to signals"))?;
-        Ok::<_, StartError>((address, server))
-    })?;
-    tracing::info!(
-        id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(), "the arbitrator runs"
-    );
-    let answer_within = options.timing.heartbeat;
-    let config = Config {
-        me,
-        peers: Vec::new(),
-        timing: options.timing,
-        policy: Policy::default(),
-        forgetful: engine.forgetful(),
-        fail_safe: false,
-        exclusive: engine.exclusive(),
-    };
-    let shell = shell::Shell {
-        arbiter: Arbiter::new(config, Incarnation(identity::random()), highest, clock::now()),
-        engine,
-        runtime: runtime.handle().clone(),
-        inputs,
-        chronicle,
-        grants,
-        store_silent: None,
-        term_file,
-        answer_within,
-        streams: BTreeMap::new(),
-        roster: roster::Roster::default(),
-        alarms: VecDeque::new(),
-        orders: 0,
-        waiting: BTreeMap::new(),
-        stopping_since: None,
-    };
-    shell.run(&received);
-    // What was decided last is sent; whoever still follows something is cut off.
-    let _ = stop.send(());
-    let ended = runtime.block_on(async { tokio::time::timeout(ANSWERS_END_WITHIN, server).await });
-    tracing::info!(orderly = ended.is_ok(), "the arbitrator has stopped");
-    runtime.shutdown_background();
+    let arbitrator = Arbitrator::open(options)?;
+    {
+        let _entered = arbitrator.runtime.enter();
+        let (stop, reload) = (arbitrator.stopper(), arbitrator.inputs.clone());
+        signals::on_stop(stop).map_err(failed("listen to signals"))?;
+        signals::on_reload(move || reload.send(Input::Reload).is_ok()).map_err(failed("listen to signals"))?;
+    }
+    arbitrator.run();
     Ok(())
+}
+
+impl Arbitrator {
+    /// Takes its folder and its port.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn open(options: Options) -> Result<Self, StartError> {
+        options.timing.check()?;
+        identity::allow_open_files();
+        let folder = &options.data_folder;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(FileError::io("create", folder))?;
+        let lock = Lock::take(folder, &format!("arbitrator, process {}", std::process::id()))?;
+        let me = own_id(&folder.join("id"))?;
+        let term_file = folder.join("highest_term");
+        let highest = highest_term(&term_file)?;
+        let chronicle = chronicle::Chronicle::open(folder)?;
+        let embedded = Embedded::open(folder)?;
+        let engine: Arc<dyn Engine> = Arc::new(embedded.clone());
+        let datastore: Arc<dyn Datastore> = Arc::new(embedded);
+        let (inputs, received) = channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(failed("start the runtime"))?;
+        let answers = rest::Answers {
+            inputs: inputs.clone(),
+            chronicle: chronicle.clone(),
+            datastore: Arc::clone(&datastore),
+            // A container has no business to send anybody elsewhere.
+            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default(),
+            me: me.to_string(),
+            since: Instant::now(),
+        };
+        let grants = grants::Grants::default();
+        let (stop, stopped) = oneshot::channel();
+        let (address, server) = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind(options.listen).await;
+            let listener =
+                listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
+            let address = listener.local_addr().map_err(failed("learn its own address"))?;
+            let router = router(inputs.clone(), datastore, grants.clone(), answers);
+            // A heartbeat is not to wait for the next one.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+            let server = tokio::spawn(async move {
+                let stopped = async { drop(stopped.await) };
+                if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                    tracing::error!(%error, "nobody can be answered any more");
+                }
+            });
+            Ok::<_, StartError>((address, server))
+        })?;
+        tracing::info!(
+            id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(), "the arbitrator runs"
+        );
+        let answer_within = options.timing.heartbeat;
+        let config = Config {
+            me,
+            peers: Vec::new(),
+            timing: options.timing,
+            policy: Policy::default(),
+            forgetful: engine.forgetful(),
+            fail_safe: false,
+            exclusive: engine.exclusive(),
+        };
+        let shell = shell::Shell {
+            arbiter: Arbiter::new(config, Incarnation(identity::random()), highest, clock::now()),
+            engine,
+            runtime: runtime.handle().clone(),
+            inputs: inputs.clone(),
+            chronicle,
+            grants,
+            store_silent: None,
+            term_file,
+            answer_within,
+            streams: BTreeMap::new(),
+            roster: roster::Roster::default(),
+            alarms: VecDeque::new(),
+            orders: 0,
+            waiting: BTreeMap::new(),
+            stopping_since: None,
+        };
+        Ok(Self { address, inputs, received, shell, runtime, server, stop, lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Asks it to stop; a second time, at once. It says `false` once there is nobody to be asked.
+    pub fn stopper(&self) -> impl Fn() -> bool + Clone + Send + 'static {
+        let inputs = self.inputs.clone();
+        move || inputs.send(Input::Terminate).is_ok()
+    }
+
+    /// Runs until it has stopped as asked.
+    pub fn run(self) {
+        let Self { received, shell, runtime, server, stop, lock: _lock, .. } = self;
+        shell.run(&received);
+        // What was decided last is sent; whoever still follows something is cut off.
+        let _ = stop.send(());
+        let ended = runtime.block_on(async { tokio::time::timeout(ANSWERS_END_WITHIN, server).await });
+        tracing::info!(orderly = ended.is_ok(), "the arbitrator has stopped");
+        runtime.shutdown_background();
+    }
 }
 
 fn router(

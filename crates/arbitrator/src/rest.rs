@@ -206,6 +206,7 @@ fn bad_body(error: &JsonRejection) -> Response {
 }
 
 /// Whoever orders names themselves, for the history: in a few words that are harmless on a terminal.
+#[expect(clippy::result_large_err, reason = "an answer, made once a request")]
 fn check_who(who: &str, bytes_at_most: usize) -> Result<(), Response> {
     if who.trim().is_empty() || who.len() > bytes_at_most || who.chars().any(char::is_control) {
         let error = format!("`who` must be 1 to {bytes_at_most} bytes without control characters");

@@ -23,11 +23,18 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Datastore {
     gate: Gate,
     leader: Arc<Mutex<Option<Channel>>>,
+    /// There is none: whoever reads finds nothing.
+    absent: bool,
 }
 
 impl Datastore {
     pub(crate) fn new(gate: Gate) -> Self {
-        Self { gate, leader: Arc::default() }
+        Self { gate, leader: Arc::default(), absent: false }
+    }
+
+    /// No datastore at all, for sensors that are only loaded.
+    pub(crate) fn absent(gate: Gate) -> Self {
+        Self { absent: true, ..Self::new(gate) }
     }
 
     /// The leader that this container is bound to is there.
@@ -40,6 +47,9 @@ impl Datastore {
     /// # Errors
     /// When it can never be answered, and why.
     pub(crate) async fn get(&self, name: &str) -> Result<Option<String>, String> {
+        if self.absent {
+            return Ok(None);
+        }
         loop {
             let request = v1::GetRequest { name: name.to_owned() };
             match self.attempt("read a value", async |mut client| client.get(request).await).await {
@@ -55,6 +65,9 @@ impl Datastore {
     /// # Errors
     /// When it can never be answered, and why.
     pub(crate) async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, String> {
+        if self.absent {
+            return Ok(Vec::new());
+        }
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         loop {
             let request = v1::ListRequest { prefix: prefix.to_owned(), limit };

@@ -16,6 +16,7 @@
 //! The guardian is a process of its own: [`guardian::run`].
 
 mod calls;
+mod check;
 mod datastore;
 mod effects;
 mod gate;
@@ -52,6 +53,7 @@ use st2sa_machine::{clock, identity, signals};
 use st2sa_proto::{About, PROTOCOL};
 use st2sa_stackstorm::packs::{Folders, Packs};
 
+pub use check::{Loaded, check};
 use input::Input;
 pub use shell::Ending;
 pub use sinks::{Dispatching, SinkError};

@@ -161,6 +161,11 @@ impl Nursery {
         self.sensors.values().all(|known| known.kind.is_some() || known.disabled.is_some())
     }
 
+    /// How many sensors have been loaded, or have failed to.
+    pub(crate) fn seen(&self) -> usize {
+        self.sensors.values().filter(|known| known.kind.is_some() || known.disabled.is_some()).count()
+    }
+
     /// What happened to the session's processes since it last asked.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)

@@ -206,8 +206,8 @@ impl Shell {
             }
             Input::Guardian(..) | Input::GuardianGone(_) => {}
             Input::Packs(packs) => {
-                self.packs.put(Arc::clone(&packs));
-                self.nursery.repack(now, packs, &mut self.keeper);
+                self.nursery.repack(now, &packs, &mut self.keeper);
+                self.packs.put(packs);
             }
             Input::Terminate => self.terminate(),
         }

@@ -262,7 +262,7 @@ async fn skip(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<u64> {
         if there.is_empty() {
             return Ok(lines);
         }
-        lines += there.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines += there.split(|byte| *byte == b'\n').skip(1).map(|_| 1).sum::<u64>();
         let (length, whole) = (there.len(), there.last() == Some(&b'\n'));
         if left <= length {
             let end = there.iter().rposition(|byte| *byte == b'\n').map_or(length, |end| end + 1);

@@ -146,11 +146,8 @@ pub(super) async fn drain(State(answers): State<Answers>, Path(name): Path<Strin
     if let Err(response) = known_container(&answers, &drained).await {
         return response;
     }
-    let before = match planned(&answers, Suppose::Drained(drained.clone())).await {
-        Ok(planned) => planned,
-        // A lost one holds nothing that could be moved.
-        Err(_) => Vec::new(),
-    };
+    // A lost one holds nothing that could be moved.
+    let before = planned(&answers, Suppose::Drained(drained.clone())).await.unwrap_or_default();
     match decided(&answers, who, Verb::Drain(drained.clone())).await {
         Ok(Answer::Done) => {
             let here = before.into_iter().filter(|planned| planned.from.as_ref() == Some(&drained));
@@ -294,6 +291,7 @@ async fn decided(answers: &Answers, who: String, verb: Verb) -> Result<Answer, R
     }
 }
 
+#[expect(clippy::result_large_err, reason = "an answer, made once a request")]
 fn checked(order: Ordered) -> Result<Order, Response> {
     let Json(order) = order.map_err(|error| super::bad_body(&error))?;
     super::check_who(&order.who, WHO_BYTES_AT_MOST)?;

@@ -18,10 +18,10 @@ use crate::wire::Do;
 
 impl Nursery {
     /// The packs were read again.
-    pub(crate) fn repack(&mut self, now: Time, packs: Arc<Packs>, keeper: &mut Keeper) {
-        let before = std::mem::replace(&mut self.packs, Arc::clone(&packs));
+    pub(crate) fn repack(&mut self, now: Time, packs: &Arc<Packs>, keeper: &mut Keeper) {
+        let before = std::mem::replace(&mut self.packs, Arc::clone(packs));
         let named = |packs: &Packs| enabled(packs).map(|sensor| sensor.reference.clone()).collect::<BTreeSet<_>>();
-        let (old, new) = (named(&before), named(&packs));
+        let (old, new) = (named(&before), named(packs));
         let (mut added, mut changed, mut withdrawn) = (0, 0, 0);
         for sensor in old.union(&new) {
             match (old.contains(sensor), new.contains(sensor)) {

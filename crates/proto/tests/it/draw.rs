@@ -142,6 +142,7 @@ impl Draw {
             last_poll_ago: self.maybe(Self::span),
             last_poll_duration: self.maybe(Self::span),
             last_error: self.maybe(|draw| format!("Traceback:\n  {}", draw.word())),
+            removed: self.0.random(),
         }
     }
 

@@ -105,5 +105,6 @@ fn report() -> InstanceReport {
         last_poll_ago: None,
         last_poll_duration: None,
         last_error: None,
+        removed: false,
     }
 }

@@ -78,7 +78,10 @@ fn a_change_that_cannot_be_loaded_stops_nothing_and_is_told() {
         let error = scene.bed.eventually(SETTLES, &what, || {
             last_error(&scene, TICKER, container).filter(|error| error.contains("SyntaxError"))
         });
-        assert!(error.contains("changed, and cannot be loaded as it is now: ") && error.contains("ticker.py:8"), "{error}");
+        assert!(
+            error.contains("changed, and cannot be loaded as it is now: ") && error.contains("ticker.py:8"),
+            "{error}"
+        );
     }
     scene.is_well();
     assert_eq!(scene.history_from(before), []);
