@@ -17,6 +17,9 @@ use crate::time::{Span, Time};
 /// forgotten failure): much finer than any of those windows, much coarser than a heartbeat's cost.
 const REPLAN_EVERY: Span = Span::from_secs(1);
 
+/// A container offers what it has loaded within this of its start.
+const OFFERS_WITHIN: Span = Span::from_secs(6);
+
 /// Who wants what the arbiter decides by itself.
 const ARBITER: &str = "arbiter";
 
@@ -228,7 +231,9 @@ impl Arbiter {
         /// plan that proves wrong has cost one move.
         const VOLUNTARY_MOVES_AT_ONCE: usize = 1;
         let Some(leadership) = self.leader() else { return };
-        let place_new_from = leadership.place_new_from;
+        // Containers that start together load their packs for a while: the first to be done is not given everything.
+        let gathers = leadership.register.values().any(|member| member.live.is_some() && !member.told_offers);
+        let place_new_from = leadership.place_new_from + if gathers { OFFERS_WITHIN } else { Span::ZERO };
         // A wish for a place that has become unfit is over.
         let unfit = |wanted: &(ContainerName, String)| target.as_ref() != Some(&wanted.0);
         leadership.sensor(sensor).wanted.take_if(|wanted| unfit(wanted));

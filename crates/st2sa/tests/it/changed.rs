@@ -31,7 +31,7 @@ fn until_changed(scene: &Scene, container: &str, since: usize) {
             let of = |trigger: &&st2sa_testbed::Trigger| trigger.sensor == **sensor && trigger.container == container;
             triggers[since..].iter().filter(of).any(|trigger| trigger.payload.get("changed").is_some())
         };
-        tickers.iter().all(|sensor| changed(sensor)).then_some(())
+        tickers.iter().all(changed).then_some(())
     });
 }
 

@@ -113,11 +113,24 @@ fn the_wait_ends_when_the_last_registered_container_has_bound_itself() {
     rig.drive(from(A, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)])));
     assert_ne!(rig.request(), request);
     rig.hear(B, greet(hello("b")));
-    let commands = rig.hear(B, beat(binding(2, Vec::new())));
-    assert_eq!(
-        commands,
-        [send(B, ack(2, 1)), record(&rig, None, Some("a"), 1, Cause::Placed), status(A, 1, activation(None, None)),]
-    );
+    assert_eq!(rig.hear(B, beat(binding(2, Vec::new()))), [send(B, ack(2, 1))]);
+    // What is new is placed once it is known what b offers.
+    let commands = rig.hear(B, ToArbitrator::Offers(Vec::new()));
+    assert_eq!(commands, [record(&rig, None, Some("a"), 1, Cause::Placed), status(A, 1, activation(None, None))]);
+}
+
+#[test]
+fn a_container_that_offers_nothing_for_long_is_not_waited_for() {
+    let mut rig = Rig::waiting(config());
+    rig.hear(A, beat(binding(1, Vec::new())));
+    rig.drive(from(A, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)])));
+    rig.hear(B, greet(hello("b")));
+    rig.hear(B, beat(binding(2, Vec::new())));
+    let sessions = [(A, rig.session_on(A)), (B, rig.session_on(B))];
+    rig.pass(at(5_000), &sessions);
+    assert_eq!(rig.arbiter.sensors()[0].active, None);
+    rig.pass(at(8_000), &sessions);
+    assert!(rig.arbiter.sensors()[0].active.is_some());
 }
 
 #[test]

@@ -240,6 +240,7 @@ impl Rig {
     pub(super) fn bound() -> Self {
         let mut rig = Self::waiting(config());
         rig.drive(from(A, beat(binding(1, Vec::new()))));
+        rig.drive(from(A, ToArbitrator::Offers(Vec::new())));
         rig.bind("b", B, 2);
         rig
     }
@@ -260,10 +261,11 @@ impl Rig {
         self.versions.insert(Key::Register(name(of)), version);
     }
 
-    /// Greets, joins and binds with nothing held.
+    /// Greets, joins and binds with nothing held and nothing to offer yet.
     pub(super) fn bind(&mut self, of: &str, stream: StreamId, session: u64) {
         self.drive(from(stream, greet(hello(of))));
         self.drive(from(stream, beat(binding(session, Vec::new()))));
+        self.drive(from(stream, ToArbitrator::Offers(Vec::new())));
     }
 
     /// The fence under which x is held.
