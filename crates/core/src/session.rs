@@ -51,6 +51,8 @@ pub struct Session {
     /// Only the acknowledgement of a heartbeat from this one on revives the lapsed lease.
     revive_from: Option<u64>,
     instances: BTreeMap<SensorRef, Instance>,
+    /// The packs have been read, whatever was in them.
+    has_offered: bool,
     streams: u64,
     processes: u64,
     /// Reports for the next heartbeat, and those sent in one that is not acknowledged, by its sequence.
@@ -116,6 +118,7 @@ impl Session {
             lapse: Some(Lapse { own: Some(Span::ZERO), ..Lapse::since(now) }),
             revive_from: None,
             instances: BTreeMap::new(),
+            has_offered: false,
             streams: 0,
             processes: 0,
             reports: Vec::new(),
@@ -362,6 +365,7 @@ impl Session {
     }
 
     fn on_offers(&mut self, offers: Vec<Offer>) {
+        self.has_offered = true;
         for offer in &offers {
             let instance = self.instances.entry(offer.sensor.clone()).or_insert_with(|| Instance::new(offer.clone()));
             if instance.offer != *offer {

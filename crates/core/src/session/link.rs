@@ -226,9 +226,12 @@ impl Session {
         let failed = self.instances.iter().filter_map(|(sensor, instance)| mark(sensor, instance.failed_at?));
         let failed = failed.collect();
         self.send_heartbeat(now, Some(Binding { holds, failed }));
-        let offers = self.instances.values().filter(|instance| instance.offered);
-        let offers = offers.map(|instance| instance.offer.clone()).collect();
-        self.tell(ToArbitrator::Offers(offers));
+        // Nothing is said while the packs are still being loaded: the leader waits for that.
+        if self.has_offered {
+            let offers = self.instances.values().filter(|instance| instance.offered);
+            let offers = offers.map(|instance| instance.offer.clone()).collect();
+            self.tell(ToArbitrator::Offers(offers));
+        }
         for (entry, sensor) in self.marks.clone() {
             self.tell(ToArbitrator::Mark { sensor, entry });
         }
