@@ -14,6 +14,8 @@ mod chronicle;
 mod grants;
 mod grpc;
 mod input;
+mod policies;
+pub mod policy;
 mod rest;
 mod roster;
 mod shell;
@@ -44,6 +46,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use input::Input;
+use policy::PolicyError;
 
 /// Of the small files in the data folder.
 const SMALL_FILE_BYTES_AT_MOST: u64 = 256;
@@ -59,6 +62,8 @@ pub struct Options {
     pub data_folder: PathBuf,
     /// Lengths of time.
     pub timing: Timing,
+    /// The policy file; read again at SIGHUP.
+    pub policy: Option<PathBuf>,
 }
 
 /// Why an arbitrator could not start.
@@ -70,6 +75,9 @@ pub enum StartError {
     /// A file of the data folder.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The policy file.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The engine's files.
     #[error(transparent)]
     Engine(#[from] OpenError),
@@ -125,6 +133,7 @@ impl Arbitrator {
     /// When it cannot start.
     pub fn open(options: Options) -> Result<Self, StartError> {
         options.timing.check()?;
+        let policies = policies::Policies::open(options.policy)?;
         identity::allow_open_files();
         let folder = &options.data_folder;
         std::fs::DirBuilder::new()
@@ -199,6 +208,7 @@ impl Arbitrator {
             streams: BTreeMap::new(),
             roster: roster::Roster::default(),
             alarms: VecDeque::new(),
+            policies,
             orders: 0,
             waiting: BTreeMap::new(),
             stopping_since: None,

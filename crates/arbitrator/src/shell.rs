@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::chronicle::Chronicle;
 use crate::grants::Grants;
 use crate::input::{Input, View};
+use crate::policies::Policies;
 use crate::roster::{Entry, Roster};
 
 /// The loop looks around at least this often.
@@ -54,6 +55,7 @@ pub(crate) struct Shell {
     pub(crate) streams: BTreeMap<StreamId, mpsc::Sender<FromArbitrator>>,
     pub(crate) roster: Roster,
     pub(crate) alarms: VecDeque<String>,
+    pub(crate) policies: Policies,
     /// Orders given so far, and those that wait for the arbiter's answer.
     pub(crate) orders: u64,
     pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
@@ -99,6 +101,7 @@ impl Shell {
             Input::Closed(stream) => {
                 self.streams.remove(&stream);
                 self.roster.closed(stream);
+                self.policies.closed(stream);
                 self.handle(Event::StreamClosed(stream));
             }
             Input::Engine(request, reply) => {
@@ -120,7 +123,14 @@ impl Shell {
                 self.waiting.retain(|_, answer| !answer.is_closed());
             }
             Input::Forget(name, answer) => drop(answer.send(self.forget(&name))),
-            Input::Reload => {}
+            Input::Reload => {
+                if let Some((policy, told)) = self.policies.reload() {
+                    self.handle(Event::Policy(policy));
+                    for (stream, message) in told {
+                        self.tell(stream, message);
+                    }
+                }
+            }
             Input::Terminate => {
                 if self.stopping_since.replace(now).is_some() {
                     tracing::warn!("stopping at once, as asked twice");
@@ -157,6 +167,14 @@ impl Shell {
                 match &message {
                     ToArbitrator::Heartbeat(_) => self.roster.heard(now, stream),
                     ToArbitrator::Leaving => self.roster.leaves(stream),
+                    ToArbitrator::Offers(offers) => {
+                        // Before anything is placed by it.
+                        let (policy, told) = self.policies.offers(stream, offers);
+                        if let Some(policy) = policy {
+                            self.handle(Event::Policy(policy));
+                        }
+                        self.tell(stream, told);
+                    }
                     _ => {}
                 }
                 message
@@ -218,12 +236,26 @@ impl Shell {
                 FromArbitrator::Message(message)
             }
         };
-        let Some(sender) = self.streams.get(&stream) else { return };
-        if sender.try_send(message).is_err() {
-            // It does not read, or is gone: it will greet again.
-            self.streams.remove(&stream);
+        if !self.write(stream, message) {
             events.push_back(Event::StreamClosed(stream));
         }
+    }
+
+    /// Sends what the arbiter knows nothing of.
+    fn tell(&mut self, stream: StreamId, message: FromArbitrator) {
+        if !self.write(stream, message) {
+            self.handle(Event::StreamClosed(stream));
+        }
+    }
+
+    /// `false` where the stream is over: who does not read, or is gone, will greet again.
+    fn write(&mut self, stream: StreamId, message: FromArbitrator) -> bool {
+        let Some(sender) = self.streams.get(&stream) else { return true };
+        let taken = sender.try_send(message).is_ok();
+        if !taken {
+            self.streams.remove(&stream);
+        }
+        taken
     }
 
     fn ask(&self, request: RequestId, ask: Request) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Sub};
+use std::str::FromStr;
 
 /// A moment of one process's `CLOCK_BOOTTIME`, in nanoseconds.
 ///
@@ -63,6 +64,38 @@ impl Span {
         Self(self.0.saturating_sub(other.0))
     }
 }
+
+/// A length of time as people write it: `2`, `2s`, `400ms`, `1.5s`, `10m`, `1h`; seconds where no unit is written.
+impl FromStr for Span {
+    type Err = NotASpan;
+
+    fn from_str(text: &str) -> Result<Self, NotASpan> {
+        /// A year: a longer one is a mistake in its unit.
+        const SECONDS_AT_MOST: f64 = 31_536_000.0;
+        const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+        let found = UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+        let (number, unit) = found.unwrap_or((text, 1.0));
+        let seconds = number.trim().parse::<f64>().map_err(|_| NotASpan)? * unit;
+        if !(0.0..=SECONDS_AT_MOST).contains(&seconds) {
+            return Err(NotASpan);
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between the bounds")]
+        let nanoseconds = (seconds * 1e9).round() as u64;
+        Ok(Self(nanoseconds))
+    }
+}
+
+/// A text that is no length of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotASpan;
+
+impl fmt::Display for NotASpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of time is a number of seconds, such as `2`, `2s` or `1.5s`, or has another unit: `400ms`, `10m`, `1h`; a year at the most")
+    }
+}
+
+impl std::error::Error for NotASpan {}
 
 impl Add<Span> for Time {
     type Output = Self;
@@ -127,6 +160,20 @@ mod tests {
             a.normalise(Time(now));
             b.normalise(Time(now + 1_000));
             assert_eq!(a, b);
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_as_people_write_them() {
+        let read = |text: &str| text.parse::<Span>();
+        assert_eq!(read("2"), Ok(Span::from_secs(2)));
+        assert_eq!(read("2s"), Ok(Span::from_secs(2)));
+        assert_eq!(read("400ms"), Ok(Span::from_millis(400)));
+        assert_eq!(read("1.5 s"), Ok(Span::from_millis(1_500)));
+        assert_eq!(read("10m"), Ok(Span::from_secs(600)));
+        assert_eq!(read("1h"), Ok(Span::from_secs(3_600)));
+        for wrong in ["", "2d", "-1", "NaN", "1e300", "two", "9000h"] {
+            assert_eq!(read(wrong), Err(NotASpan), "{wrong}");
         }
     }
 

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use st2sa_arbitrator::Options;
+use st2sa_arbitrator::{Options, StartError};
+use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
 use crate::logging::{self, LogOptions};
-use crate::settings::{BadSetting, Duration, Files};
+use crate::settings::{BadSetting, Files};
 
 const SECTION: &str = "sensorarbitrator";
 const OPTIONS: &[&str] =
-    &["listen", "data_dir", "session_ttl", "heartbeat", "leader_ttl", "max_drift", "margin", "code_settle"];
+    &["listen", "data_dir", "session_ttl", "heartbeat", "leader_ttl", "max_drift", "margin", "code_settle", "policy"];
 const AFTER_HELP: &str = "\
 Lengths of time are written 2, 2s or 400ms. In a configuration file the options stand in [sensorarbitrator], with _ \
 for -.
@@ -39,22 +40,25 @@ pub(crate) struct ArbitratorOptions {
     data_dir: Option<PathBuf>,
     /// How long a container may act after the last heartbeat that was answered [default: 2s]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_SESSION_TTL")]
-    session_ttl: Option<Duration>,
+    session_ttl: Option<Span>,
     /// How often containers send a heartbeat [default: 400ms]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_HEARTBEAT")]
-    heartbeat: Option<Duration>,
+    heartbeat: Option<Span>,
     /// How long a leadership lasts without being renewed [default: 2s]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_LEADER_TTL")]
-    leader_ttl: Option<Duration>,
+    leader_ttl: Option<Span>,
     /// How much the rates of any two clocks may differ: 0.2 is a fifth [default: 0.2]
     #[arg(long, value_name = "RATIO", env = "ST2SA_SENSORARBITRATOR_MAX_DRIFT")]
     max_drift: Option<f64>,
     /// What freezing may take, and what is left to scheduling [default: 200ms]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_MARGIN")]
-    margin: Option<Duration>,
+    margin: Option<Span>,
     /// How long changed code must stand before running sensors move for it [default: 60s]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_CODE_SETTLE")]
-    code_settle: Option<Duration>,
+    code_settle: Option<Span>,
+    /// A YAML file of what is set for sensors, by reference or glob; read again at SIGHUP [default: none]
+    #[arg(long, value_name = "FILE", env = "ST2SA_SENSORARBITRATOR_POLICY")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     log: LogOptions,
 }
@@ -65,9 +69,7 @@ pub(crate) fn run(options: ArbitratorOptions) -> anyhow::Result<ExitCode> {
     let files = Files::read(&options.config_file)?;
     files.only(SECTION, OPTIONS)?;
     let defaults = Timing::default();
-    let time = |flag, key, default| {
-        files.find::<Duration>(flag, SECTION, key).map(|found| found.map_or(default, |duration| duration.0))
-    };
+    let time = |flag, key, default| files.find::<Span>(flag, SECTION, key).map(|found| found.unwrap_or(default));
     let max_drift = files.find(options.max_drift, SECTION, "max_drift")?;
     let timing = Timing {
         session_ttl: time(options.session_ttl, "session_ttl", defaults.session_ttl)?,
@@ -84,7 +86,11 @@ pub(crate) fn run(options: ArbitratorOptions) -> anyhow::Result<ExitCode> {
     check_loopback(listen)?;
     let data_folder = files.find(options.data_dir, SECTION, "data_dir")?;
     let data_folder = data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator"));
-    st2sa_arbitrator::run(Options { listen, data_folder, timing }).context("the arbitrator cannot start")?;
+    let policy = files.find(options.policy, SECTION, "policy")?;
+    match st2sa_arbitrator::run(Options { listen, data_folder, timing, policy }) {
+        Err(StartError::Policy(error)) => return Err(BadSetting::new(error.to_string()).into()),
+        ended => ended.context("the arbitrator cannot start")?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,7 @@ use st2sa_stackstorm::packs::{self, Folders, Packs};
 
 use crate::arbitrator::check_loopback;
 use crate::logging::{self, LogOptions};
-use crate::settings::{BadSetting, Duration, Files, Flag};
+use crate::settings::{BadSetting, Files, Flag};
 
 const SECTION: &str = "sensorcontainer";
 /// Those of StackStorm's that say nothing here are taken and left alone: the file is shared with it.
@@ -81,10 +81,10 @@ pub(crate) struct ContainerOptions {
     state_dir: Option<PathBuf>,
     /// A sensor frozen for longer is killed [default: 30s]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORCONTAINER_FREEZE_LIMIT")]
-    freeze_limit: Option<Duration>,
+    freeze_limit: Option<Span>,
     /// How long it hands over before it stops by itself [default: 60s]
     #[arg(long, value_name = "TIME", env = "ST2SA_SENSORCONTAINER_DRAIN_TIMEOUT")]
-    drain_timeout: Option<Duration>,
+    drain_timeout: Option<Span>,
     #[command(flatten)]
     log: LogOptions,
 }
@@ -103,8 +103,8 @@ pub(crate) fn run(options: ContainerOptions) -> anyhow::Result<ExitCode> {
     let arbitrators = files.find(options.arbitrators, SECTION, "arbitrators")?;
     let state_folder = files.find(options.state_dir, SECTION, "state_dir")?;
     let time = |flag, key, default: u64| {
-        let found = files.find::<Duration>(flag, SECTION, key);
-        found.map(|found| found.map_or(Span::from_secs(default), |duration| duration.0))
+        let found = files.find::<Span>(flag, SECTION, key);
+        found.map(|found| found.unwrap_or(Span::from_secs(default)))
     };
     let flag = |section: &str, key: &str, default| {
         files.find::<Flag>(None, section, key).map(|found| found.map_or(default, |flag| flag.0))

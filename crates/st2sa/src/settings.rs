@@ -6,7 +6,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use st2sa_core::time::Span;
 use st2sa_stackstorm::ini::Ini;
 
 /// A value that cannot be used: the exit code is 2.
@@ -72,31 +71,6 @@ impl Files {
     }
 }
 
-/// A length of time as people write it: `2`, `2s`, `400ms`, `1.5s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Duration(pub(crate) Span);
-
-impl FromStr for Duration {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        /// A year: a longer one is a mistake in its unit.
-        const SECONDS_AT_MOST: f64 = 31_536_000.0;
-        let (number, unit) = match text.strip_suffix("ms") {
-            Some(number) => (number, 0.001),
-            None => (text.strip_suffix('s').unwrap_or(text), 1.0),
-        };
-        let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
-        let seconds = seconds.filter(|seconds| (0.0..=SECONDS_AT_MOST).contains(seconds));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between the bounds")]
-        let nanoseconds = seconds.map(|seconds| (seconds * 1e9).round() as u64);
-        nanoseconds.map(|nanoseconds| Self(Span(nanoseconds))).ok_or_else(|| {
-            "a length of time is a number of seconds, such as `2`, `2s` or `1.5s`, or of milliseconds: `400ms`"
-                .to_owned()
-        })
-    }
-}
-
 /// `True` and `False` as StackStorm's files have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) bool);
@@ -125,6 +99,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use st2sa_core::time::Span;
+
     use super::*;
 
     fn files(text: &str) -> Files {
@@ -135,30 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_are_read_as_people_write_them() {
-        let read = |text: &str| text.parse::<Duration>().map(|duration| duration.0);
-        assert_eq!(read("2"), Ok(Span::from_secs(2)));
-        assert_eq!(read("2s"), Ok(Span::from_secs(2)));
-        assert_eq!(read("400ms"), Ok(Span::from_millis(400)));
-        assert_eq!(read("1.5 s"), Ok(Span::from_millis(1_500)));
-        for wrong in ["", "2m", "-1", "NaN", "1e300", "two"] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_flag_counts_more_than_a_file() {
         let files = files("[sensorarbitrator]\nheartbeat = 400ms\n");
-        let found = |flag| files.find::<Duration>(flag, "sensorarbitrator", "heartbeat").unwrap().unwrap().0;
+        let found = |flag| files.find::<Span>(flag, "sensorarbitrator", "heartbeat").unwrap().unwrap();
         assert_eq!(found(None), Span::from_millis(400));
-        assert_eq!(found(Some(Duration(Span::from_secs(1)))), Span::from_secs(1));
-        assert_eq!(files.find::<Duration>(None, "sensorarbitrator", "margin").unwrap(), None);
+        assert_eq!(found(Some(Span::from_secs(1))), Span::from_secs(1));
+        assert_eq!(files.find::<Span>(None, "sensorarbitrator", "margin").unwrap(), None);
     }
 
     #[test]
     fn a_wrong_value_names_file_line_option_and_what_is_allowed() {
         let files = files("[sensorarbitrator]\n\nheartbeat = soon\n");
-        let error = files.find::<Duration>(None, "sensorarbitrator", "heartbeat").unwrap_err().to_string();
+        let error = files.find::<Span>(None, "sensorarbitrator", "heartbeat").unwrap_err().to_string();
         assert!(error.contains("st2.conf:3: `heartbeat` of [sensorarbitrator] is `soon`: a length of time"), "{error}");
     }
 
