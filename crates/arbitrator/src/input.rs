@@ -50,6 +50,8 @@ pub(crate) struct View {
     pub(crate) leader: Option<LeaderSeen>,
     pub(crate) sensors: Vec<SensorView>,
     pub(crate) containers: Vec<ContainerView>,
+    /// Nobody is to take over from anybody.
+    pub(crate) alone: bool,
     /// Every intent, also for what is not here.
     pub(crate) paused: Vec<SensorRef>,
     pub(crate) drained: Vec<ContainerName>,

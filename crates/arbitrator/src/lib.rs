@@ -64,6 +64,8 @@ pub struct Options {
     pub timing: Timing,
     /// The policy file; read again at SIGHUP.
     pub policy: Option<PathBuf>,
+    /// There is one container, and nobody is to take over from it.
+    pub alone: bool,
 }
 
 /// Why an arbitrator could not start.
@@ -118,9 +120,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let arbitrator = Arbitrator::open(options)?;
     {
         let _entered = arbitrator.runtime.enter();
-        let (stop, reload) = (arbitrator.stopper(), arbitrator.inputs.clone());
-        signals::on_stop(stop).map_err(failed("listen to signals"))?;
-        signals::on_reload(move || reload.send(Input::Reload).is_ok()).map_err(failed("listen to signals"))?;
+        signals::on_stop(arbitrator.stopper()).map_err(failed("listen to signals"))?;
+        signals::on_reload(arbitrator.reloader()).map_err(failed("listen to signals"))?;
     }
     arbitrator.run();
     Ok(())
@@ -209,6 +210,7 @@ impl Arbitrator {
             roster: roster::Roster::default(),
             alarms: VecDeque::new(),
             policies,
+            alone: options.alone,
             orders: 0,
             waiting: BTreeMap::new(),
             stopping_since: None,
@@ -222,9 +224,15 @@ impl Arbitrator {
     }
 
     /// Asks it to stop; a second time, at once. It says `false` once there is nobody to be asked.
-    pub fn stopper(&self) -> impl Fn() -> bool + Clone + Send + 'static {
+    pub fn stopper(&self) -> impl Fn() -> bool + Clone + Send + use<> {
         let inputs = self.inputs.clone();
         move || inputs.send(Input::Terminate).is_ok()
+    }
+
+    /// Asks it to read its policy again.
+    pub fn reloader(&self) -> impl Fn() -> bool + Send + use<> {
+        let inputs = self.inputs.clone();
+        move || inputs.send(Input::Reload).is_ok()
     }
 
     /// Runs until it has stopped as asked.

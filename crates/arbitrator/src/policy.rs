@@ -62,11 +62,18 @@ struct Entry {
     require: Option<Labels>,
     prefer: Option<Labels>,
     cold_standby: Option<bool>,
-    /// `Some(None)` is `auto`.
-    effects: Option<Option<Effects>>,
+    effects: Option<Way>,
     poll_timeout: Option<Span>,
     max_errors: Option<u32>,
     memory: Option<u64>,
+}
+
+/// How effects go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As the sensor's code suggests.
+    Auto,
+    Direct,
 }
 
 impl PolicyFile {
@@ -91,7 +98,11 @@ impl PolicyFile {
             if let Some(prefer) = &entry.prefer {
                 policy.prefer.clone_from(prefer);
             }
-            policy.effects = entry.effects.unwrap_or(policy.effects);
+            policy.effects = match entry.effects {
+                None => policy.effects,
+                Some(Way::Auto) => None,
+                Some(Way::Direct) => Some(Effects::Direct),
+            };
             policy.poll_timeout = entry.poll_timeout.or(policy.poll_timeout);
             policy.max_errors = entry.max_errors.unwrap_or(policy.max_errors);
         }
@@ -180,8 +191,8 @@ fn set(entry: &mut Entry, key: &str, value: &Value) -> Result<(), String> {
         }
         "effects" => {
             entry.effects = Some(match value.as_str() {
-                Some("auto") => None,
-                Some("direct") => Some(Effects::Direct),
+                Some("auto") => Way::Auto,
+                Some("direct") => Way::Direct,
                 Some("journal") => return Err(not_yet("`effects: journal`", "`auto` and `direct` are allowed")),
                 _ => return Err(format!("`{key}` is `{}`: `auto` and `direct` are allowed", text(value))),
             });

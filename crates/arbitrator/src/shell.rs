@@ -56,6 +56,8 @@ pub(crate) struct Shell {
     pub(crate) roster: Roster,
     pub(crate) alarms: VecDeque<String>,
     pub(crate) policies: Policies,
+    /// Nobody is to take over from anybody.
+    pub(crate) alone: bool,
     /// Orders given so far, and those that wait for the arbiter's answer.
     pub(crate) orders: u64,
     pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
@@ -356,6 +358,7 @@ impl Shell {
         });
         let (paused, drained) = self.arbiter.intents();
         View {
+            alone: self.alone,
             paused,
             drained,
             term: self.arbiter.leads(now),

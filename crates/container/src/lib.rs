@@ -38,6 +38,7 @@ mod watch;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,13 +52,14 @@ use st2sa_core::timing::Timing;
 use st2sa_machine::files::FileError;
 use st2sa_machine::{clock, identity, signals};
 use st2sa_proto::{About, PROTOCOL};
-use st2sa_stackstorm::packs::{Folders, Packs};
+use st2sa_stackstorm::packs::Packs;
 
 pub use check::{Loaded, check};
 use input::Input;
 pub use shell::Ending;
 pub use sinks::{Dispatching, SinkError};
 pub use state::StateError;
+pub use watch::Source;
 
 /// Bytes of a Unix socket's path at the most, by the kernel.
 const SOCKET_PATH_BYTES_AT_MOST: usize = 107;
@@ -74,7 +76,7 @@ pub struct Options {
     /// The packs, read already, and where from: they are read again when they change, and at SIGHUP.
     pub packs: Arc<Packs>,
     /// See `packs`.
-    pub folders: Folders,
+    pub source: Source,
     /// Where it keeps its lock, its socket and the Python host; best on a tmpfs.
     pub state_folder: PathBuf,
     /// Where it answers over HTTP.
@@ -89,8 +91,20 @@ pub struct Options {
     pub freeze_limit: Span,
     /// How long it hands over before it stops by itself.
     pub drain_timeout: Span,
+    /// Told of each SIGHUP, beside the packs' being read again.
+    pub on_reload: Option<Reload>,
     /// Added to the guardian's command line: how it logs.
     pub guardian_arguments: Vec<String>,
+}
+
+/// Something else that is to be read again when the container is asked to.
+#[derive(Clone)]
+pub struct Reload(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reload")
+    }
 }
 
 /// Why a container could not start.
@@ -153,7 +167,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     let tokens = sockets::Tokens::default();
     let sink = sinks::start(&options.dispatching, options.name.clone(), gate.clone(), inputs.clone())?;
     let shelf = calls::Shelf::new(Arc::clone(&options.packs));
-    let asks = watch::start(options.folders.clone(), &options.packs, inputs.clone());
+    let asks = watch::start(options.source.clone(), &options.packs, inputs.clone());
     let asks = asks.map_err(failed("start watching the packs"))?;
     let calls = calls::Calls {
         packs: shelf.clone(),
@@ -180,7 +194,14 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         tokio::spawn(async move { axum::serve(http, http::routes(answers)).await });
         let asked = inputs.clone();
         signals::on_stop(move || asked.send(Input::Terminate).is_ok()).map_err(failed("listen to signals"))?;
-        signals::on_reload(move || asks.send(()).is_ok()).map_err(failed("listen to signals"))?;
+        let on_reload = options.on_reload.clone();
+        let reload = move || {
+            if let Some(reload) = &on_reload {
+                (reload.0)();
+            }
+            asks.send(()).is_ok()
+        };
+        signals::on_reload(reload).map_err(failed("listen to signals"))?;
         Ok::<_, StartError>(address)
     })?;
     let about = About {

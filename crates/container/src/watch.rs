@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use st2sa_stackstorm::packs::{self, Folders, Packs};
+use st2sa_stackstorm::partition::Partition;
 
 use crate::input::Input;
 
@@ -26,10 +27,31 @@ const FOLDERS_DEEP_AT_MOST: usize = 8;
 /// Files looked at in one pack; what is beyond is not noticed without SIGHUP.
 const FILES_OF_A_PACK_AT_MOST: usize = 5_000;
 
+/// Where packs come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The folders.
+    pub folders: Folders,
+    /// Which of their sensors are this node's.
+    pub partition: Partition,
+    /// This node.
+    pub node: String,
+}
+
+impl Source {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the partition file does not say what this node is to offer.
+    pub fn read(&self) -> Result<Packs, String> {
+        packs::read_partition(&self.folders, &self.partition, &self.node)
+    }
+}
+
 /// Begins to watch; whatever is sent to the answer has the packs read at once.
-pub(crate) fn start(folders: Folders, first: &Packs, inputs: Sender<Input>) -> io::Result<Sender<()>> {
+pub(crate) fn start(shelf: Source, first: &Packs, inputs: Sender<Input>) -> io::Result<Sender<()>> {
     let (asks, asked) = channel();
-    let mut read = print(&folders, first);
+    let mut read = print(&shelf.folders, first);
     thread::Builder::new().name("packs".to_owned()).spawn(move || {
         let (mut seen, mut entry_points) = (read, Vec::new());
         loop {
@@ -38,15 +60,21 @@ pub(crate) fn start(folders: Folders, first: &Packs, inputs: Sender<Input>) -> i
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let print = print_of(&folders, &entry_points);
+            let print = print_of(&shelf.folders, &entry_points);
             let stands_still = std::mem::replace(&mut seen, print) == print;
             if !(now || print != read && stands_still) {
                 continue;
             }
-            let packs = packs::read(&folders);
-            entry_points = entry_points_of(&packs);
             // Of the files as they were before they were read: what changed meanwhile is seen by the next look.
             read = if now { print } else { seen };
+            let packs = match shelf.read() {
+                Ok(packs) => packs,
+                Err(error) => {
+                    tracing::error!("the packs stay as they were: {error}");
+                    continue;
+                }
+            };
+            entry_points = entry_points_of(&packs);
             if inputs.send(Input::Packs(Arc::new(packs))).is_err() {
                 return;
             }
@@ -171,7 +199,8 @@ mod tests {
     fn packs_are_read_again_when_asked() {
         let base = tempfile::tempdir().unwrap();
         let (inputs, received) = channel();
-        let asks = start(folders(base.path()), &Packs::default(), inputs).unwrap();
+        let source = Source { folders: folders(base.path()), partition: Partition::All, node: "a".to_owned() };
+        let asks = start(source, &Packs::default(), inputs).unwrap();
         write(base.path(), "p/pack.yaml", "name: p\nversion: 1.0.0\n");
         asks.send(()).unwrap();
         let Ok(Input::Packs(packs)) = received.recv() else { panic!("nothing was read") };

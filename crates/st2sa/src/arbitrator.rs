@@ -3,22 +3,24 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
+use st2sa_arbitrator::policy::PolicyFile;
 use st2sa_arbitrator::{Options, StartError};
 use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
 use crate::logging::{self, LogOptions};
-use crate::settings::{BadSetting, Files};
+use crate::settings::{ARBITRATOR, BadSetting, Settings};
 
-const SECTION: &str = "sensorarbitrator";
-const OPTIONS: &[&str] =
-    &["listen", "data_dir", "session_ttl", "heartbeat", "leader_ttl", "max_drift", "margin", "code_settle", "policy"];
 const AFTER_HELP: &str = "\
-Lengths of time are written 2, 2s or 400ms. In a configuration file the options stand in [sensorarbitrator], with _ \
-for -.
+Every option can also be given as an environment variable (ST2SA_SENSORARBITRATOR_SESSION_TTL for --session-ttl) or in \
+[sensorarbitrator] of a configuration file, with _ for -. Lengths of time are written 2, 2s, 400ms or 10m. `st2sa config \
+arbitrator` shows what counts, and why.
+
+SIGHUP has it read the policy file again.
 
 Exit codes:
   0  stopped as asked: it resigned first (SIGTERM or SIGINT; a second one stops it at once)
@@ -29,87 +31,146 @@ Exit codes:
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ArbitratorOptions {
-    /// A configuration file such as st2.conf; may be given several times, later ones count more
-    #[arg(long, value_name = "FILE", env = "ST2SA_CONFIG_FILE", value_delimiter = ',')]
-    config_file: Vec<PathBuf>,
-    /// Where containers and people reach it [default: 127.0.0.1:9110]
-    #[arg(long, value_name = "ADDRESS:PORT", env = "ST2SA_SENSORARBITRATOR_LISTEN")]
-    listen: Option<SocketAddr>,
-    /// Its own folder: the store, the term, the history [default: /var/lib/st2sa/arbitrator]
-    #[arg(long, value_name = "DIR", env = "ST2SA_SENSORARBITRATOR_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-    /// How long a container may act after the last heartbeat that was answered [default: 2s]
-    #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_SESSION_TTL")]
-    session_ttl: Option<Span>,
-    /// How often containers send a heartbeat [default: 400ms]
-    #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_HEARTBEAT")]
-    heartbeat: Option<Span>,
-    /// How long a leadership lasts without being renewed [default: 2s]
-    #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_LEADER_TTL")]
-    leader_ttl: Option<Span>,
-    /// How much the rates of any two clocks may differ: 0.2 is a fifth [default: 0.2]
-    #[arg(long, value_name = "RATIO", env = "ST2SA_SENSORARBITRATOR_MAX_DRIFT")]
-    max_drift: Option<f64>,
-    /// What freezing may take, and what is left to scheduling [default: 200ms]
-    #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_MARGIN")]
-    margin: Option<Span>,
-    /// How long changed code must stand before running sensors move for it [default: 60s]
-    #[arg(long, value_name = "TIME", env = "ST2SA_SENSORARBITRATOR_CODE_SETTLE")]
-    code_settle: Option<Span>,
-    /// A YAML file of what is set for sensors, by reference or glob; read again at SIGHUP [default: none]
-    #[arg(long, value_name = "FILE", env = "ST2SA_SENSORARBITRATOR_POLICY")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    settings: ArbitratorSettings,
     #[command(flatten)]
     log: LogOptions,
 }
 
+/// What can be set.
+#[derive(Args, Debug)]
+pub(crate) struct ArbitratorSettings {
+    /// A configuration file such as st2.conf; may be given several times, later ones count more
+    #[arg(long, value_name = "FILE", env = "ST2SA_CONFIG_FILE", value_delimiter = ',')]
+    config_file: Vec<PathBuf>,
+    /// Where containers and people reach it [default: 127.0.0.1:9110]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where others reach it, should that differ from --listen
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Its own folder: the store, the term, the history [default: /var/lib/st2sa/arbitrator]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// How long a container may act after the last heartbeat that was answered [default: 2s]
+    #[arg(long, value_name = "TIME")]
+    session_ttl: Option<String>,
+    /// How often containers send a heartbeat [default: 400ms]
+    #[arg(long, value_name = "TIME")]
+    heartbeat: Option<String>,
+    /// How long a leadership lasts without being renewed [default: 2s]
+    #[arg(long, value_name = "TIME")]
+    leader_ttl: Option<String>,
+    /// How much the rates of any two clocks may differ: 0.2 is a fifth [default: 0.2]
+    #[arg(long, value_name = "RATIO")]
+    max_drift: Option<String>,
+    /// What freezing may take, and what is left to scheduling [default: 200ms]
+    #[arg(long, value_name = "TIME")]
+    margin: Option<String>,
+    /// How long changed code must stand before running sensors move for it [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    code_settle: Option<String>,
+    /// A YAML file of what is set for sensors, by reference or glob; read again at SIGHUP [default: none]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<String>,
+}
+
 /// Runs an arbitrator until it is stopped.
-pub(crate) fn run(options: ArbitratorOptions) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &ArbitratorOptions) -> anyhow::Result<ExitCode> {
     logging::start(&options.log);
-    let files = Files::read(&options.config_file)?;
-    files.only(SECTION, OPTIONS)?;
-    let defaults = Timing::default();
-    let time = |flag, key, default| files.find::<Span>(flag, SECTION, key).map(|found| found.unwrap_or(default));
-    let max_drift = files.find(options.max_drift, SECTION, "max_drift")?;
-    let timing = Timing {
-        session_ttl: time(options.session_ttl, "session_ttl", defaults.session_ttl)?,
-        heartbeat: time(options.heartbeat, "heartbeat", defaults.heartbeat)?,
-        leader_ttl: time(options.leader_ttl, "leader_ttl", defaults.leader_ttl)?,
-        margin: time(options.margin, "margin", defaults.margin)?,
-        code_settle: time(options.code_settle, "code_settle", defaults.code_settle)?,
-        max_drift_thousandths: max_drift.map_or(Ok(defaults.max_drift_thousandths), thousandths)?,
-        ..defaults
-    };
-    timing.check().map_err(|misfit| BadSetting::new(misfit.to_string()))?;
-    let listen = files.find(options.listen, SECTION, "listen")?;
-    let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)));
-    check_loopback(listen)?;
-    let data_folder = files.find(options.data_dir, SECTION, "data_dir")?;
-    let data_folder = data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator"));
-    let policy = files.find(options.policy, SECTION, "policy")?;
-    match st2sa_arbitrator::run(Options { listen, data_folder, timing, policy }) {
+    let settings = options.settings.files()?;
+    let options = options.settings.read(&settings)?;
+    match st2sa_arbitrator::run(options) {
         Err(StartError::Policy(error)) => return Err(BadSetting::new(error.to_string()).into()),
         ended => ended.context("the arbitrator cannot start")?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What listens beyond this machine needs TLS and tokens, which this release has not.
-pub(crate) fn check_loopback(listen: SocketAddr) -> anyhow::Result<()> {
-    if listen.ip().is_loopback() {
-        return Ok(());
+impl ArbitratorSettings {
+    /// Reads the configuration files.
+    pub(crate) fn files(&self) -> anyhow::Result<Settings> {
+        Settings::read(&self.config_file)
     }
-    let problem = format!(
-        "`listen` is {listen}: this release has neither TLS nor tokens yet, so only loopback addresses (127.0.0.1, \
-         ::1) are allowed"
-    );
-    Err(BadSetting::new(problem).into())
+
+    /// What the arbitrator is told.
+    pub(crate) fn read(&self, settings: &Settings) -> anyhow::Result<Options> {
+        settings.only_known(ARBITRATOR);
+        let flags = self;
+        let listen = settings.get::<Listen>(flags.listen.as_deref(), ARBITRATOR, "listen");
+        // With one arbitrator, nobody has to be told where another one is.
+        settings.get::<String>(flags.advertise.as_deref(), ARBITRATOR, "advertise");
+        let data_folder = settings.get::<PathBuf>(flags.data_dir.as_deref(), ARBITRATOR, "data_dir");
+        let time = |flag: &Option<String>, name, default| {
+            settings.get::<Span>(flag.as_deref(), ARBITRATOR, name).unwrap_or(default)
+        };
+        let defaults = Timing::default();
+        let timing = Timing {
+            session_ttl: time(&flags.session_ttl, "session_ttl", defaults.session_ttl),
+            heartbeat: time(&flags.heartbeat, "heartbeat", defaults.heartbeat),
+            leader_ttl: time(&flags.leader_ttl, "leader_ttl", defaults.leader_ttl),
+            margin: time(&flags.margin, "margin", defaults.margin),
+            code_settle: time(&flags.code_settle, "code_settle", defaults.code_settle),
+            max_drift_thousandths: settings
+                .get::<Drift>(flags.max_drift.as_deref(), ARBITRATOR, "max_drift")
+                .map_or(defaults.max_drift_thousandths, |drift| drift.0),
+            ..defaults
+        };
+        if let Err(misfit) = timing.check() {
+            let from = |name: &str| format!("{name} is from {}", settings.source(ARBITRATOR, name));
+            let places = ["session_ttl", "heartbeat", "leader_ttl", "margin", "max_drift"].map(from).join(", ");
+            settings.wrong(format!("{misfit} ({places})"));
+        }
+        let policy = settings.get::<PathBuf>(flags.policy.as_deref(), ARBITRATOR, "policy");
+        if let Some(path) = &policy
+            && let Err(error) = PolicyFile::read(path)
+        {
+            settings.wrong(error.to_string());
+        }
+        for (section, name) in [("coordination", "url"), ("coordination", "lock_timeout")] {
+            settings.get::<String>(None, section, name);
+        }
+        settings.finish()?;
+        Ok(Options {
+            listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
+            data_folder: data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator")),
+            timing,
+            policy,
+            alone: false,
+        })
+    }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between the bounds")]
-fn thousandths(ratio: f64) -> anyhow::Result<u64> {
-    if (0.0..=1.0).contains(&ratio) {
-        return Ok((ratio * 1_000.0).round() as u64);
+/// An address to listen at. What listens beyond this machine needs TLS and tokens, which this release has not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen(pub(crate) SocketAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address: SocketAddr =
+            text.parse().map_err(|_| "an address is written ADDRESS:PORT, such as 127.0.0.1:9110".to_owned())?;
+        if address.ip().is_loopback() {
+            return Ok(Self(address));
+        }
+        let problem =
+            "this release has neither TLS nor tokens yet, so only loopback addresses (127.0.0.1, ::1) are allowed";
+        Err(problem.to_owned())
     }
-    Err(BadSetting::new(format!("`max_drift` is {ratio}: it must lie between 0 and 1; 0.2 allows for a fifth")).into())
+}
+
+/// A ratio, in thousandths.
+#[derive(Clone, Copy, Debug)]
+struct Drift(u64);
+
+impl FromStr for Drift {
+    type Err = String;
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between the bounds")]
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        let ratio = ratio.ok_or("it must lie between 0 and 1; 0.2 allows for a fifth")?;
+        Ok(Self((ratio * 1_000.0).round() as u64))
+    }
 }

@@ -1,7 +1,9 @@
 //! The one binary: the arbitrator, the container, both at once on one machine, and what operators ask.
 
+mod alone;
 mod arbitrator;
 mod ask;
+mod config;
 mod container;
 mod logging;
 mod settings;
@@ -31,6 +33,8 @@ enum Command {
     Arbitrator(arbitrator::ArbitratorOptions),
     /// Run a sensor container: it runs what the arbitrator tells it to
     Container(container::ContainerOptions),
+    /// Show what counts of each option, and where it came from
+    Config(config::ConfigOptions),
     #[command(flatten)]
     Ask(ask::Question),
     /// The container's companion; containers start it themselves
@@ -47,8 +51,9 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(options) => up::run(options),
-        Command::Arbitrator(options) => arbitrator::run(options),
-        Command::Container(options) => container::run(options),
+        Command::Arbitrator(options) => arbitrator::run(&options),
+        Command::Container(options) => container::run(&options),
+        Command::Config(options) => config::run(&options),
         Command::Guardian { lease, log } => {
             logging::start(&log);
             return st2sa_container::guardian::run(&lease);

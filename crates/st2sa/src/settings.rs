@@ -1,14 +1,20 @@
-//! Settings: from a flag or its environment variable, else from the configuration files, else the default.
+//! Settings: from a flag, else the environment, else the configuration files, else the default; and where each came from.
 //!
-//! A wrong value names the file and line (or the flag), and what is allowed.
+//! A wrong value names its place, and what is allowed. All that is wrong is said at once.
 
+pub(crate) mod table;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use st2sa_stackstorm::ini::Ini;
 
-/// A value that cannot be used: the exit code is 2.
+pub(crate) use table::{ARBITRATOR, CONTAINER};
+
+/// Values that cannot be used: the exit code is 2.
 #[derive(Debug)]
 pub(crate) struct BadSetting(String);
 
@@ -26,48 +32,135 @@ impl BadSetting {
     }
 }
 
-/// The configuration files, and the section that one daemon reads.
-#[derive(Debug)]
-pub(crate) struct Files {
+/// The settings of one program, as they are read.
+pub(crate) struct Settings {
+    paths: Vec<PathBuf>,
     ini: Ini,
+    environment: fn(&str) -> Option<OsString>,
+    effective: RefCell<Vec<Effective>>,
+    problems: RefCell<Vec<String>>,
 }
 
-impl Files {
+/// One option's effective value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Effective {
+    pub(crate) section: &'static str,
+    pub(crate) name: &'static str,
+    /// As it was written; none where there is none.
+    pub(crate) value: Option<String>,
+    /// Where it came from.
+    pub(crate) source: String,
+}
+
+impl Settings {
     /// Reads the files, later ones over earlier ones.
     pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        let ini = Ini::read(paths).map_err(|error| BadSetting::new(with_causes(&error)))?;
-        Ok(Self { ini })
+        Self::with_environment(paths, |name| std::env::var_os(name))
     }
 
-    /// Refuses what is no option in a section: a misspelt one would be lost in silence.
-    pub(crate) fn only(&self, section: &str, options: &[&str]) -> anyhow::Result<()> {
+    fn with_environment(paths: &[PathBuf], environment: fn(&str) -> Option<OsString>) -> anyhow::Result<Self> {
+        let ini = Ini::read(paths).map_err(|error| BadSetting::new(with_causes(&error)))?;
+        Ok(Self {
+            paths: paths.to_owned(),
+            ini,
+            environment,
+            effective: RefCell::default(),
+            problems: RefCell::default(),
+        })
+    }
+
+    /// Notes what is no option in a section of ours: a misspelt one would be lost in silence.
+    pub(crate) fn only_known(&self, section: &str) {
+        let known: Vec<&str> =
+            table::OPTIONS.iter().filter(|spec| spec.section == section).map(|spec| spec.name).collect();
         for key in self.ini.keys(section) {
-            if options.contains(&key) {
+            if table::find(section, key).is_some() {
                 continue;
             }
             let place = self.ini.get(section, key).map(|entry| format!("{}:{}: ", entry.file.display(), entry.line));
-            let known = options.join(", ");
-            let problem =
-                format!("{}`{key}` is no option of [{section}]; there are {known}", place.unwrap_or_default());
-            return Err(BadSetting::new(problem).into());
+            let place = place.unwrap_or_default();
+            self.wrong(format!("{place}`{key}` is no option of [{section}]; there are {}", known.join(", ")));
         }
-        Ok(())
     }
 
-    /// The flag's value, else the files', if any.
-    pub(crate) fn find<T: FromStr>(&self, flag: Option<T>, section: &str, key: &str) -> anyhow::Result<Option<T>>
+    /// An option's value: the flag's, the environment's, the files', or the default; none where there is none, or where it
+    /// is wrong, which [`Settings::finish`] says.
+    pub(crate) fn get<T: FromStr>(&self, flag: Option<&str>, section: &'static str, name: &'static str) -> Option<T>
     where
         T::Err: fmt::Display,
     {
-        if flag.is_some() {
-            return Ok(flag);
+        let spec = table::find(section, name);
+        let (value, source) = self.look_up(flag, section, name, spec);
+        let effective = Effective { section, name, value: value.as_deref().map(masked), source: source.clone() };
+        self.effective.borrow_mut().push(effective);
+        let value = value?;
+        match value.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let shown = masked(&value);
+                self.wrong(format!("{source}: `{name}` of [{section}] is `{shown}`: {error}"));
+                None
+            }
         }
-        let Some(entry) = self.ini.get(section, key) else { return Ok(None) };
-        let parsed = entry.value.parse().map(Some);
-        parsed.map_err(|error| {
-            let place = format!("{}:{}", entry.file.display(), entry.line);
-            BadSetting::new(format!("{place}: `{key}` of [{section}] is `{}`: {error}", entry.value)).into()
-        })
+    }
+
+    fn look_up(
+        &self,
+        flag: Option<&str>,
+        section: &str,
+        name: &str,
+        spec: Option<&'static table::Spec>,
+    ) -> (Option<String>, String) {
+        if let Some(flag) = flag {
+            let shown = if name == "sensor_node_name" { "name".to_owned() } else { name.replace('_', "-") };
+            return (Some(flag.to_owned()), format!("--{shown}"));
+        }
+        if let Some(variable) = spec.and_then(table::Spec::environment)
+            && let Some(value) = (self.environment)(&variable)
+        {
+            return (Some(value.to_string_lossy().into_owned()), variable);
+        }
+        if let Some(entry) = self.ini.get(section, name) {
+            return (Some(entry.value.clone()), format!("{}:{}", entry.file.display(), entry.line));
+        }
+        (spec.and_then(|spec| spec.default).map(str::to_owned), "default".to_owned())
+    }
+
+    /// Notes an option that is not set, and what is taken instead.
+    pub(crate) fn found_out(&self, section: &str, name: &str, value: &str) {
+        for effective in self.effective.borrow_mut().iter_mut() {
+            if effective.section == section && effective.name == name && effective.value.is_none() {
+                effective.value = Some(value.to_owned());
+            }
+        }
+    }
+
+    /// Notes something that is wrong.
+    pub(crate) fn wrong(&self, problem: String) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Where an option's value came from.
+    pub(crate) fn source(&self, section: &str, name: &str) -> String {
+        let effective = self.effective.borrow();
+        let found = effective.iter().rev().find(|option| option.section == section && option.name == name);
+        found.map_or_else(|| "default".to_owned(), |option| option.source.clone())
+    }
+
+    /// All options that were read, in the order of the reading.
+    pub(crate) fn effective(&self) -> Vec<Effective> {
+        self.effective.borrow().clone()
+    }
+
+    /// The files that were read.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Refuses, if anything was wrong.
+    pub(crate) fn finish(&self) -> anyhow::Result<()> {
+        let problems = self.problems.borrow();
+        if problems.is_empty() { Ok(()) } else { Err(BadSetting::new(problems.join("\nerror: ")).into()) }
     }
 }
 
@@ -87,6 +180,16 @@ impl FromStr for Flag {
     }
 }
 
+/// Without the user and the password of a URL.
+fn masked(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://…@{}", &rest[at + 1..]),
+        None => value.to_owned(),
+    }
+}
+
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -103,36 +206,59 @@ mod tests {
 
     use super::*;
 
-    fn files(text: &str) -> Files {
+    fn settings(text: &str) -> Settings {
+        fn environment(name: &str) -> Option<OsString> {
+            (name == "ST2SA_SENSORARBITRATOR_MARGIN").then(|| "150ms".into())
+        }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("st2.conf");
         std::fs::write(&path, text).unwrap();
-        Files::read(&[path]).unwrap()
+        Settings::with_environment(&[path], environment).unwrap()
     }
 
     #[test]
-    fn a_flag_counts_more_than_a_file() {
-        let files = files("[sensorarbitrator]\nheartbeat = 400ms\n");
-        let found = |flag| files.find::<Span>(flag, "sensorarbitrator", "heartbeat").unwrap().unwrap();
-        assert_eq!(found(None), Span::from_millis(400));
-        assert_eq!(found(Some(Span::from_secs(1))), Span::from_secs(1));
-        assert_eq!(files.find::<Span>(None, "sensorarbitrator", "margin").unwrap(), None);
+    fn a_flag_counts_more_than_the_environment_that_more_than_a_file_and_that_more_than_the_default() {
+        let settings = settings("[sensorarbitrator]\nheartbeat = 300ms\nmargin = 100ms\n");
+        let get = |flag, name| {
+            let value = settings.get::<Span>(flag, ARBITRATOR, name).unwrap().as_millis();
+            let source = settings.source(ARBITRATOR, name);
+            (value, source.rsplit('/').next().unwrap_or_default().to_owned())
+        };
+        assert_eq!(get(None, "session_ttl"), (2_000, "default".to_owned()));
+        assert_eq!(get(None, "heartbeat"), (300, "st2.conf:2".to_owned()));
+        assert_eq!(get(None, "margin"), (150, "ST2SA_SENSORARBITRATOR_MARGIN".to_owned()));
+        assert_eq!(get(Some("1s"), "margin"), (1_000, "--margin".to_owned()));
+        settings.finish().unwrap();
     }
 
     #[test]
-    fn a_wrong_value_names_file_line_option_and_what_is_allowed() {
-        let files = files("[sensorarbitrator]\n\nheartbeat = soon\n");
-        let error = files.find::<Span>(None, "sensorarbitrator", "heartbeat").unwrap_err().to_string();
+    fn every_default_can_be_read() {
+        let settings = settings("");
+        for spec in table::OPTIONS.iter().chain(table::STACKSTORMS) {
+            let value = settings.get::<String>(None, spec.section, spec.name);
+            assert_eq!(value.as_deref(), spec.default.filter(|_| spec.name != "margin").or(value.as_deref()));
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_with_its_place_and_what_is_allowed() {
+        let settings = settings("[sensorarbitrator]\n\nheartbeat = soon\nheart_beat = 1\n");
+        settings.only_known(ARBITRATOR);
+        assert!(settings.get::<Span>(None, ARBITRATOR, "heartbeat").is_none());
+        assert!(settings.get::<Span>(Some("now"), ARBITRATOR, "margin").is_none());
+        let error = settings.finish().unwrap_err().to_string();
         assert!(error.contains("st2.conf:3: `heartbeat` of [sensorarbitrator] is `soon`: a length of time"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_option_is_refused_with_those_that_there_are() {
-        let files = files("[sensorarbitrator]\nheart_beat = 1\n");
-        let error = files.only("sensorarbitrator", &["heartbeat"]).unwrap_err().to_string();
         assert!(
-            error.ends_with("st2.conf:2: `heart_beat` is no option of [sensorarbitrator]; there are heartbeat"),
+            error.contains("st2.conf:4: `heart_beat` is no option of [sensorarbitrator]; there are listen, "),
             "{error}"
         );
+        assert!(error.contains("\nerror: --margin: `margin` of [sensorarbitrator] is `now`: a length"), "{error}");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(masked("redis://user:secret@host:6379/0?x=y"), "redis://…@host:6379/0?x=y");
+        assert_eq!(masked("redis://host:6379?sentinel=a@b"), "redis://host:6379?sentinel=a@b");
+        assert_eq!(masked("file:/a@b"), "file:/a@b");
     }
 }

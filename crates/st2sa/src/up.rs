@@ -18,7 +18,7 @@ use clap::Args;
 use rustix::process::Signal;
 use st2sa_machine::signals;
 
-use crate::arbitrator::check_loopback;
+use crate::arbitrator::Listen;
 use crate::settings::BadSetting;
 use narrator::Narrator;
 use program::{Plan, Program};
@@ -66,6 +66,9 @@ pub(crate) struct UpOptions {
     /// Where triggers go: `stdout`, or `file:PATH`
     #[arg(long, value_name = "SINK", default_value = "stdout")]
     dispatch: String,
+    /// A policy file for the arbitrator
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 /// What the loop is told.
@@ -101,7 +104,8 @@ pub(crate) fn run(options: UpOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn check(options: &UpOptions) -> anyhow::Result<()> {
-    check_loopback(options.listen)?;
+    Listen::from_str(&options.listen.to_string())
+        .map_err(|error| BadSetting::new(format!("--listen is `{}`: {error}", options.listen)))?;
     if options.containers == 0 || options.containers > CONTAINERS_AT_MOST {
         let problem = format!("--containers is {}: 1 to {CONTAINERS_AT_MOST} are allowed", options.containers);
         return Err(BadSetting::new(problem).into());
@@ -147,6 +151,8 @@ impl Up {
             format!("--listen={listen}"),
             format!("--data-dir={}", folder.join("arbitrator").display()),
         ];
+        let policy = options.policy.as_ref().map(|policy| format!("--policy={}", policy.display()));
+        let arbitrator = arbitrator.into_iter().chain(policy).collect();
         plans.insert("arbitrator".to_owned(), Plan::ours(arbitrator, folder.join("arbitrator.log")));
         let mut packs = options.packs;
         if packs.is_empty() {

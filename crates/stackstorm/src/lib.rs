@@ -5,6 +5,7 @@
 //! - [`config`]: one pack's configuration, with the defaults of its schema.
 //! - [`payload`]: whether a payload is what its trigger type says.
 //! - [`ini`]: the dialect of `st2.conf`.
+//! - [`partition`]: which sensors one node offers, as `partition_provider` says.
 //!
 //! Whatever a file holds, reading it ends, in bounded memory, with a value or with a message that names the place.
 //! Results do not depend on the order in which a file system lists its folders.
@@ -15,6 +16,7 @@ pub mod config;
 pub mod file;
 pub mod ini;
 pub mod packs;
+pub mod partition;
 pub mod payload;
 pub mod yaml;
 

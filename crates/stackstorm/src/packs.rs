@@ -12,6 +12,7 @@ use serde_json::Value;
 use st2sa_core::names::{Digest, SensorRef};
 
 use crate::config::Config;
+use crate::partition::Partition;
 use crate::payload::Validator;
 use crate::triggers::Triggers;
 
@@ -151,6 +152,21 @@ pub struct Hint {
     pub line: Option<usize>,
     /// What to know of it.
     pub text: String,
+}
+
+/// Reads all packs, and leaves out the sensors that are another node's. What cannot be read is in [`Packs::disabled`] or
+/// [`Packs::hints`].
+///
+/// # Errors
+/// When the partition file does not say what `node` is to offer.
+pub fn read_partition(folders: &Folders, partition: &Partition, node: &str) -> Result<Packs, String> {
+    let members = partition.members(node)?;
+    let mut packs = read(folders);
+    let is_own =
+        |sensor: &SensorRef| partition.has(sensor) && members.as_ref().is_none_or(|members| members.contains(sensor));
+    packs.sensors.retain(|sensor, _| is_own(sensor));
+    packs.disabled.retain(|disabled| disabled.reference.as_ref().is_none_or(is_own));
+    Ok(packs)
 }
 
 /// Reads all packs. Never fails: what cannot be read is in [`Packs::disabled`] or [`Packs::hints`].

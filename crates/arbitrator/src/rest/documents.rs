@@ -101,12 +101,12 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
             draining: in_state(word::DRAINING),
             lost: in_state(word::LOST),
         },
-        alarms: view.alarms.iter().cloned().chain(standing(&sensors, &containers)).collect(),
+        alarms: view.alarms.iter().cloned().chain(standing(&sensors, &containers, view.alone)).collect(),
     }
 }
 
 /// What is wrong for as long as it is so: sensors that run nowhere, or have nobody to take over, and lost containers.
-fn standing(sensors: &[Sensor], containers: &[Container]) -> Vec<String> {
+fn standing(sensors: &[Sensor], containers: &[Container], is_alone: bool) -> Vec<String> {
     /// References that one alarm names.
     const NAMED_AT_MOST: usize = 5;
     let named = |found: Vec<&Sensor>| {
@@ -128,7 +128,7 @@ fn standing(sensors: &[Sensor], containers: &[Container]) -> Vec<String> {
         sensor.active.is_some() && !sensor.instances.iter().any(stands_by)
     };
     let alone: Vec<&Sensor> = sensors.iter().filter(ready).collect();
-    if !alone.is_empty() {
+    if !alone.is_empty() && !is_alone {
         alarms.push(format!("now: nobody could take over: {} of {}: {}", alone.len(), sensors.len(), named(alone)));
     }
     alarms
