@@ -1,5 +1,6 @@
 //! `st2sa config`: what counts of each option, and where it came from.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -67,7 +68,17 @@ fn shown(settings: &Settings, output: &str) -> String {
     let effective = settings.effective();
     let files: Vec<String> = settings.files().iter().map(|path| path.display().to_string()).collect();
     if output == "json" {
-        let option = |option: &crate::settings::Effective| json!({ "section": option.section, "option": option.name, "value": option.value, "source": option.source });
+        let option = |option: &crate::settings::Effective| {
+            let spec = table::find(option.section, option.name);
+            json!({
+                "section": option.section,
+                "option": option.name,
+                "value": option.value,
+                "source": option.source,
+                "allowed": spec.map(|spec| spec.allowed),
+                "about": spec.map(|spec| spec.about),
+            })
+        };
         let options: Vec<_> = effective.iter().map(option).collect();
         return format!("{}\n", json!({ "files": files, "options": options }));
     }
@@ -84,9 +95,10 @@ fn shown(settings: &Settings, output: &str) -> String {
     let (first, second) = (width(0), width(1));
     let mut text = String::new();
     for [option, value, source] in &rows {
-        text.push_str(&format!("{option:<first$}  {value:<second$}  {source}\n"));
+        // Writing into a string does not fail.
+        let _ = writeln!(text, "{option:<first$}  {value:<second$}  {source}");
     }
     let files = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
-    text.push_str(&format!("\nconfiguration files: {files}\n"));
+    let _ = writeln!(text, "\nconfiguration files: {files}");
     text
 }

@@ -70,8 +70,8 @@ pub(crate) struct ContainerSettings {
     /// Where it answers `GET /active/REF` [default: 127.0.0.1:9111]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Its lock and its socket; best on a tmpfs [default: /run/st2sa/NAME for root, else $XDG_RUNTIME_DIR/st2sa/NAME or
-    /// /tmp/user-UID/st2sa/NAME]
+    /// Its lock and its socket; best on a tmpfs [default: /run/st2sa/NAME for root; for others below `$XDG_RUNTIME_DIR`, or
+    /// in /tmp/user-UID]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
     /// A sensor frozen for longer is killed [default: 30s]
@@ -168,7 +168,7 @@ impl ContainerSettings {
         get(&None, "logging");
         let flag = |section: &'static str, name: &'static str| settings.get::<Flag>(None, section, name);
         let validate_payload = flag("system", "validate_trigger_payload").is_none_or(|flag| flag.0);
-        let common_libraries = self.packs.common_libraries(settings);
+        let common_libraries = PacksSettings::common_libraries(settings);
         let folders = self.packs.folders(settings);
         let alone = (!available.is_none_or(|flag| flag.0)).then(|| self.alone.read(settings));
         settings.finish()?;
@@ -199,7 +199,7 @@ impl PacksSettings {
     }
 
     /// Whether packs' `lib` folders are on their sensors' path.
-    pub(crate) fn common_libraries(&self, settings: &Settings) -> bool {
+    pub(crate) fn common_libraries(settings: &Settings) -> bool {
         settings.get::<Flag>(None, "packs", "enable_common_libs").is_some_and(|flag| flag.0)
     }
 
