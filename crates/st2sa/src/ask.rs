@@ -11,7 +11,9 @@ mod follow;
 mod history;
 mod lines;
 mod logs;
+mod orders;
 mod paper;
+mod plan;
 mod seen;
 mod sensors;
 #[cfg(test)]
@@ -20,7 +22,9 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod values;
 mod wait;
+mod why;
 mod words;
 
 use std::process::ExitCode;
@@ -40,9 +44,24 @@ Exit codes:
   1  the answer is no: there is no such sensor, or it has no log
   2  wrong usage
   3  no arbitrator could be reached
-  4  an arbitrator refused, or answered what this release does not understand
+  4  an arbitrator answered what this release does not understand
 
 Colour is left out where stdout is no terminal, or NO_COLOR is set.";
+
+/// The same for orders.
+const AFTER_ORDERS: &str = "\
+What stops or moves something asks first; --yes skips that. An order is told who gave it, and stands in the history. It \
+waits until it is done; --no-wait does not.
+
+Exit codes:
+  0  done
+  1  no: there is no such thing, or it cannot be done, and why
+  2  wrong usage, or it would have to ask and there is no terminal (add --yes)
+  3  no arbitrator could be reached: nothing was done
+  4  an arbitrator answered what this release does not understand
+  5  it may have been done: the leader changed, or the store did not answer
+  6  not confirmed: nothing was done
+  7  ordered, but not done within the time";
 
 /// What one may ask.
 #[derive(Subcommand)]
@@ -62,6 +81,39 @@ pub(crate) enum Question {
     /// Show what a sensor wrote, wherever it ran
     #[command(after_help = AFTER_HELP)]
     Logs(logs::LogsQuestion),
+    /// Show what would be moved, as things are or if a container were drained, lost, or joined; nothing is done
+    #[command(after_help = AFTER_HELP)]
+    Plan(plan::PlanQuestion),
+    /// Say why a sensor is where it is, and what stands against each container
+    #[command(after_help = AFTER_HELP)]
+    Why(why::WhyQuestion),
+    /// Move a sensor to a container, now: its poll ends first
+    #[command(after_help = AFTER_ORDERS)]
+    Move(orders::MoveOrder),
+    /// Move a sensor to wherever it would go if it failed where it is
+    #[command(after_help = AFTER_ORDERS)]
+    Failover(orders::FailoverOrder),
+    /// Have a polling sensor poll now, and say how that went
+    #[command(after_help = AFTER_ORDERS)]
+    Poll(orders::PollOrder),
+    /// Keep sensors from running until they are resumed, whatever restarts meanwhile
+    #[command(after_help = AFTER_ORDERS)]
+    Pause(orders::PauseOrder),
+    /// Let paused sensors run again
+    #[command(after_help = AFTER_ORDERS)]
+    Resume(orders::ResumeOrder),
+    /// Move away from a container what can run elsewhere, and give it nothing until it is undrained
+    #[command(after_help = AFTER_ORDERS)]
+    Drain(orders::DrainOrder),
+    /// Use a drained container again
+    #[command(after_help = AFTER_ORDERS)]
+    Undrain(orders::UndrainOrder),
+    /// Show a lost container no more: it will not come back
+    #[command(after_help = AFTER_ORDERS)]
+    Forget(orders::ForgetOrder),
+    /// Read and write what sensors keep
+    #[command(after_help = AFTER_ORDERS)]
+    Datastore(values::DatastoreOrder),
 }
 
 /// Options of every question.
@@ -99,6 +151,17 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
         Question::Containers(question) => question.ask(paper).await,
         Question::History(question) => question.ask(paper).await,
         Question::Logs(question) => question.ask(paper).await,
+        Question::Plan(question) => question.ask(paper).await,
+        Question::Why(question) => question.ask(paper).await,
+        Question::Move(order) => order.give(paper).await,
+        Question::Failover(order) => order.give(paper).await,
+        Question::Poll(order) => order.give(paper).await,
+        Question::Pause(order) => order.give(paper).await,
+        Question::Resume(order) => order.give(paper).await,
+        Question::Drain(order) => order.give(paper).await,
+        Question::Undrain(order) => order.give(paper).await,
+        Question::Forget(order) => order.give(paper).await,
+        Question::Datastore(order) => order.give(paper).await,
     };
     match asked {
         Ok(()) => Ok(ExitCode::SUCCESS),

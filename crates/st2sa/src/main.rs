@@ -12,7 +12,7 @@ mod up;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// StackStorm's sensors, highly available
 ///
@@ -37,6 +37,11 @@ enum Command {
     Config(config::ConfigOptions),
     #[command(flatten)]
     Ask(ask::Question),
+    /// Print a completion script for a shell: `st2sa completions bash > /etc/bash_completion.d/st2sa`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// The container's companion; containers start it themselves
     #[command(hide = true)]
     Guardian {
@@ -59,6 +64,10 @@ fn main() -> ExitCode {
             return st2sa_container::guardian::run(&lease);
         }
         Command::Ask(question) => answer(question),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "st2sa", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use st2sa_proto::rest::Problem;
@@ -15,8 +15,8 @@ use super::lines::Lines;
 /// Until a connection stands: a lost packet is sent again after one second and after three.
 const CONNECT_AT_MOST: Duration = Duration::from_secs(4);
 
-/// Until an answer begins, and until a document is whole.
-const ANSWER_AT_MOST: Duration = Duration::from_secs(10);
+/// Until an answer begins, and until a document is whole. The arbitrator itself gives up after five seconds.
+const ANSWER_AT_MOST: Duration = Duration::from_secs(6);
 
 /// Between two pieces of an answer. One that goes on has a blank line now and then, well within this.
 const SILENCE_AT_MOST: Duration = Duration::from_mins(1);
@@ -39,6 +39,10 @@ pub(crate) struct Request {
     pub(crate) reference: Option<String>,
     /// What narrows it down.
     pub(crate) query: Vec<(&'static str, String)>,
+    /// How it is asked; an order is no GET.
+    pub(crate) method: Method,
+    /// What is ordered.
+    pub(crate) body: Option<Value>,
 }
 
 /// A document, as it came and as it is understood.
@@ -98,8 +102,16 @@ impl Client {
         let unreachable = |reason: &str| {
             Refusal::Here(Failure::unreachable(format!("failed to reach an arbitrator at {address}: {reason}")))
         };
-        let response = match tokio::time::timeout(ANSWER_AT_MOST, self.http.get(url).send()).await {
-            Err(_) => return Err(unreachable("no answer within 10 s")),
+        let mut asking = self.http.request(request.method.clone(), url);
+        if let Some(body) = &request.body {
+            asking = asking.json(body);
+        }
+        let response = match tokio::time::timeout(ANSWER_AT_MOST, asking.send()).await {
+            Err(_) if request.method != Method::GET => return Err(Refusal::Final(unknown(address, "no answer"))),
+            Ok(Err(error)) if request.method != Method::GET && !error.is_connect() => {
+                return Err(Refusal::Final(unknown(address, &failure::root(&error))));
+            }
+            Err(_) => return Err(unreachable("no answer within 6 s")),
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
                 return Err(unreachable("no connection within 4 s"));
             }
@@ -111,12 +123,17 @@ impl Client {
             return Ok(response);
         }
         let problem = problem(address, response).await;
+        if status == StatusCode::GATEWAY_TIMEOUT
+            && let Some(Problem { error, hint }) = problem
+        {
+            return Err(Refusal::Final(Failure::of(Kind::Unknown, error, hint)));
+        }
         if status.is_server_error() {
             // Another arbitrator may be able to say.
             return Err(Refusal::Here(refused(address, status, problem)));
         }
         match problem {
-            Some(Problem { error, hint }) if status == StatusCode::NOT_FOUND => {
+            Some(Problem { error, hint }) if matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
                 Err(Refusal::Final(Failure::no(error, hint)))
             }
             problem => Err(Refusal::Final(refused(address, status, problem))),
@@ -146,7 +163,7 @@ async fn whole(address: &Address, mut response: Response) -> Result<Vec<u8>, Fai
     let lost = |reason: &str| Failure::unreachable(format!("failed to read the answer of {address}: {reason}"));
     tokio::time::timeout(ANSWER_AT_MOST, read)
         .await
-        .map_err(|_| lost("not whole within 10 s"))?
+        .map_err(|_| lost("not whole within 6 s"))?
         .map_err(|error| lost(&failure::root(&error)))?;
     if body.len() > DOCUMENT_BYTES_AT_MOST {
         return Err(Failure::not_understood(format!("the answer of {address} is longer than 128 MiB")));
@@ -157,6 +174,12 @@ async fn whole(address: &Address, mut response: Response) -> Result<Vec<u8>, Fai
 async fn problem(address: &Address, response: Response) -> Option<Problem> {
     let body = whole(address, response).await.ok()?;
     serde_json::from_slice(&body).ok()
+}
+
+/// An order that got no answer.
+fn unknown(address: &Address, reason: &str) -> Failure {
+    let hint = "look at 'st2sa status' and 'st2sa history', then ask again: what is done already stays so";
+    Failure::of(Kind::Unknown, format!("{address} may have done it, or not: {reason}"), hint.to_owned())
 }
 
 fn refused(address: &Address, status: StatusCode, problem: Option<Problem>) -> Failure {

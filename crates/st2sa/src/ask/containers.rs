@@ -1,10 +1,12 @@
 //! `st2sa containers`: who could run sensors.
 
+use std::fmt::Write as _;
+
 use clap::Args;
-use st2sa_proto::rest::{self, Container, word};
+use st2sa_proto::rest::{self, Container, Instance, Sensor, word};
 
 use super::client::Request;
-use super::failure::Stop;
+use super::failure::{Failure, Stop};
 use super::paper::Paper;
 use super::table::{self, Column, Tone};
 use super::{Common, Output, wait, words};
@@ -12,6 +14,9 @@ use super::{Common, Output, wait, words};
 /// Who could run sensors?
 #[derive(Args)]
 pub(crate) struct ContainersQuestion {
+    /// The one to show with all its sensors
+    #[arg(value_name = "CONTAINER")]
+    container: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -20,7 +25,23 @@ impl ContainersQuestion {
     pub(crate) async fn ask(self, paper: &mut Paper) -> Result<(), Stop> {
         let client = self.common.client()?;
         let request = Request { path: rest::CONTAINERS, ..Request::default() };
-        let containers = wait::for_it(paper, "the arbitrator", client.document::<Vec<Container>>(&request)).await?;
+        let mut containers = wait::for_it(paper, "the arbitrator", client.document::<Vec<Container>>(&request)).await?;
+        if let Some(name) = &self.container {
+            containers.known.retain(|container| container.name == *name);
+            if let Some(raw) = containers.raw.as_array_mut() {
+                raw.retain(|container| container["name"] == name.as_str());
+            }
+            let hint = "'st2sa containers' lists all that there are";
+            let Some(container) = containers.known.first() else {
+                return Err(Failure::no(format!("there is no container `{name}`"), Some(hint.to_owned())).into());
+            };
+            if self.common.output == Output::Table {
+                let request = Request { path: rest::SENSORS, ..Request::default() };
+                let sensors = client.document::<Vec<Sensor>>(&request).await?.known;
+                paper.write(&table::finished(&in_detail(container, &sensors, paper.width), paper.colour))?;
+                return Ok(());
+            }
+        }
         match self.common.output {
             Output::Json => paper.write_json(&containers.raw)?,
             Output::Table if containers.known.is_empty() => {
@@ -49,6 +70,36 @@ fn rendered(containers: &[Container], width: usize) -> String {
         Column::new("LABELS").cut_to(12).cells(each().map(labels)),
     ];
     table::rendered(columns, width)
+}
+
+fn in_detail(container: &Container, sensors: &[Sensor], width: usize) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:<15}{value}");
+    };
+    line("container", &words::one_line(&container.name));
+    line("state", &state(&container.state));
+    if let Some(drained) = &container.drained {
+        line("drained", &format!("by {}, at {}", words::one_line(&drained.who), words::one_line(&drained.at)));
+    }
+    line("last heartbeat", &words::ago(container.last_heartbeat_ms_ago));
+    line("pid", &if container.pid == 0 { "-".to_owned() } else { container.pid.to_string() });
+    line("labels", &labels(container));
+    let here: Vec<(&Sensor, &Instance)> = sensors
+        .iter()
+        .flat_map(|sensor| sensor.instances.iter().map(move |instance| (sensor, instance)))
+        .filter(|(_, instance)| instance.container == container.name)
+        .collect();
+    let each = || here.iter();
+    let error = |instance: &Instance| instance.last_error.as_deref().map(words::gist).unwrap_or_default();
+    let columns = vec![
+        Column::new("SENSOR").cells(each().map(|(sensor, _)| words::one_line(&sensor.reference))),
+        Column::new("STATUS").cells(each().map(|(_, instance)| words::one_line(&instance.status))),
+        Column::new("STATE").cells(each().map(|(_, instance)| words::one_line(&instance.state))),
+        Column::new("LAST ERROR").rank(1).cut_to(12).cells(each().map(|(_, instance)| error(instance))),
+    ];
+    text + "\n" + &table::rendered(columns, width)
 }
 
 fn state(state: &str) -> String {

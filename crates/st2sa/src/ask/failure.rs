@@ -44,6 +44,14 @@ pub(crate) enum Kind {
     Unreachable,
     /// Not an answer that is understood.
     Unexpected,
+    /// It would have to ask, and cannot; or what it was given cannot be used.
+    Usage,
+    /// It may have been done.
+    Unknown,
+    /// The person said no.
+    NotConfirmed,
+    /// It was ordered, and is not done yet.
+    NotDone,
 }
 
 impl Failure {
@@ -56,6 +64,11 @@ impl Failure {
     pub(crate) fn unreachable(text: impl Into<String>) -> Self {
         let hint = "is st2sa arbitrator running there? start one with 'st2sa up'";
         Self { kind: Kind::Unreachable, text: text.into(), hint: Some(hint.to_owned()) }
+    }
+
+    /// One of the other kinds.
+    pub(crate) fn of(kind: Kind, text: impl Into<String>, hint: impl Into<Option<String>>) -> Self {
+        Self { kind, text: text.into(), hint: hint.into() }
     }
 
     /// Something answers, but not as expected.
@@ -83,8 +96,12 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::No => 1,
+            Kind::Usage => 2,
             Kind::Unreachable => 3,
             Kind::Unexpected => 4,
+            Kind::Unknown => 5,
+            Kind::NotConfirmed => 6,
+            Kind::NotDone => 7,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::failure::Stop;
 use super::follow::{self, Asked};
 use super::paper::Paper;
 use super::seen::{SAID_AGAIN, Seen as _, SeenRecords};
+use super::table::{self, Column};
 use super::{Common, Output, reference, wait, words};
 
 /// Which instance was ACTIVE when?
@@ -38,8 +39,15 @@ impl HistoryQuestion {
         let records = wait::for_it(paper, "the arbitrator", client.document::<Vec<HistoryRecord>>(&request)).await?;
         match self.common.output {
             Output::Json => paper.write_json(&records.raw)?,
-            Output::Table if records.known.is_empty() => paper.note("no history yet"),
-            Output::Table => paper.write(&records.known.iter().map(rendered).collect::<String>())?,
+            Output::Table if records.known.is_empty() => {
+                if let Some(sensor) = &self.sensor {
+                    // A sensor that there is not has no history: that is another answer.
+                    let request = Request { path: rest::SENSOR, reference: Some(sensor.clone()), ..Request::default() };
+                    client.document::<rest::Sensor>(&request).await?;
+                }
+                paper.note("no history yet");
+            }
+            Output::Table => paper.write(&table::finished(&table_of(&records.known, paper.width), paper.colour))?,
         }
         Ok(())
     }
@@ -71,7 +79,7 @@ impl HistoryQuestion {
     fn request(&self, limit: String) -> Request {
         let mut query = vec![("limit", limit)];
         query.extend(self.sensor.clone().map(|sensor| ("sensor", sensor)));
-        Request { path: rest::HISTORY, reference: None, query }
+        Request { path: rest::HISTORY, query, ..Request::default() }
     }
 
     fn write(&self, paper: &mut Paper, record: &Document<HistoryRecord>) -> std::io::Result<()> {
@@ -80,6 +88,42 @@ impl HistoryQuestion {
             Output::Table => paper.write(&rendered(&record.known)),
         }
     }
+}
+
+/// Records as a table; those that took a sensor from one container and gave it to another are one line.
+pub(crate) fn table_of(records: &[HistoryRecord], width: usize) -> String {
+    let records = joined(records);
+    let each = || records.iter();
+    let or_dash = |name: &Option<String>| name.as_deref().map_or_else(|| "-".to_owned(), words::one_line);
+    let columns = vec![
+        Column::new("AT").cells(each().map(|record| words::one_line(&record.at))),
+        Column::new("SENSOR").cells(each().map(|record| words::one_line(&record.sensor))),
+        Column::new("FROM").cells(each().map(|record| or_dash(&record.from))),
+        Column::new("TO").cells(each().map(|record| or_dash(&record.to))),
+        Column::new("FENCE").rank(2).cells(each().map(|record| words::one_line(&record.fence))),
+        Column::new("CAUSE").cells(each().map(|record| words::one_line(&record.cause))),
+        Column::new("WHO").rank(1).cells(each().map(|record| words::one_line(&record.who))),
+    ];
+    table::rendered(columns, width)
+}
+
+/// A move is told as two changes: its end there and its beginning here. For people it is one.
+fn joined(records: &[HistoryRecord]) -> Vec<HistoryRecord> {
+    let mut joined: Vec<HistoryRecord> = Vec::new();
+    for record in records {
+        let end = joined.iter_mut().rev().find(|earlier| earlier.sensor == record.sensor);
+        match end {
+            Some(end)
+                if end.to.is_none() && record.from.is_none() && record.to.is_some() && end.cause == record.cause =>
+            {
+                let from = end.from.take();
+                *end = HistoryRecord { from, ..record.clone() };
+            }
+            _ => joined.push(record.clone()),
+        }
+    }
+    joined.sort_by(|a, b| a.at.cmp(&b.at));
+    joined
 }
 
 fn rendered(record: &HistoryRecord) -> String {
@@ -100,6 +144,36 @@ fn rendered(record: &HistoryRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_move_is_one_line_of_a_table() {
+        let record = |at: &str, from: Option<&str>, to: Option<&str>, fence: &str, cause: &str| HistoryRecord {
+            at: at.to_owned(),
+            sensor: "rss.FeedSensor".to_owned(),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+            fence: fence.to_owned(),
+            cause: cause.to_owned(),
+            who: "arbiter".to_owned(),
+        };
+        let records = [
+            record("10:00", None, Some("node-1"), "5.1", "placed"),
+            record("11:00", Some("node-1"), None, "5.1", "container lost"),
+            record("11:00", None, Some("node-2"), "5.2", "container lost"),
+            record("12:00", Some("node-2"), None, "5.2", "paused"),
+        ];
+        let text = table::finished(&table_of(&records, 100), false);
+        assert_eq!(
+            text,
+            "\
+AT     SENSOR          FROM    TO      FENCE  CAUSE           WHO
+10:00  rss.FeedSensor  -       node-1  5.1    placed          arbiter
+11:00  rss.FeedSensor  node-1  node-2  5.2    container lost  arbiter
+12:00  rss.FeedSensor  node-2  -       5.2    paused          arbiter
+",
+            "\n{text}"
+        );
+    }
 
     #[test]
     fn a_record_is_one_line() {

@@ -43,8 +43,10 @@ impl LogsQuestion {
             match wait::for_it(paper, "lines", lines.next()).await {
                 Ok(line) => self.write(paper, &line)?,
                 Err(End::Said) if !any => {
-                    paper.note(&format!("{} has written nothing that is kept", self.sensor));
-                    return Ok(());
+                    let text = format!("{} has written nothing that is kept", self.sensor);
+                    let hint =
+                        "a container keeps what its sensors wrote since it started; before that is in its own log";
+                    return Err(Failure::no(text, Some(hint.to_owned())).into());
                 }
                 Err(End::Said) => return Ok(()),
                 Err(End::Lost(how)) => return Err(Failure::unreachable(lost(&lines, &how)).into()),
@@ -69,7 +71,7 @@ impl LogsQuestion {
         if follow {
             query.push(("follow", "true".to_owned()));
         }
-        Request { path: rest::LOGS, reference: Some(self.sensor.clone()), query }
+        Request { path: rest::LOGS, reference: Some(self.sensor.clone()), query, ..Request::default() }
     }
 
     fn write(&self, paper: &mut Paper, line: &Document<LogLine>) -> std::io::Result<()> {

@@ -1,10 +1,12 @@
 //! What answers and notes are written on: how wide it is, whether it takes colour.
 
 use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
 
 /// Where there is no terminal to ask.
 const WIDTH: usize = 100;
+/// A reply is a word.
+const REPLY_BYTES_AT_MOST: u64 = 256;
 
 /// Stdout for the answer, stderr for the notes.
 pub(crate) struct Paper {
@@ -14,6 +16,8 @@ pub(crate) struct Paper {
     pub(crate) colour: bool,
     /// Whether somebody watches the notes.
     pub(crate) watched: bool,
+    /// Where a person answers, if one can be asked.
+    replies: Option<Box<dyn BufRead + Send>>,
     answer: Box<dyn Write + Send>,
     notes: Box<dyn Write + Send>,
 }
@@ -29,6 +33,8 @@ impl Paper {
             width: if columns == 0 { WIDTH } else { columns },
             colour: stdout.is_terminal() && !plain,
             watched: io::stderr().is_terminal(),
+            replies: (io::stdin().is_terminal() && io::stderr().is_terminal())
+                .then(|| Box::new(BufReader::new(io::stdin())) as Box<dyn BufRead + Send>),
             answer: Box::new(stdout),
             notes: Box::new(io::stderr()),
         }
@@ -37,7 +43,24 @@ impl Paper {
     /// One of a fixed width, without colour.
     #[cfg(test)]
     pub(crate) fn of(width: usize, answer: Box<dyn Write + Send>, notes: Box<dyn Write + Send>) -> Self {
-        Self { width, colour: false, watched: false, answer, notes }
+        Self { width, colour: false, watched: false, replies: None, answer, notes }
+    }
+
+    /// One on which a person answers so.
+    #[cfg(test)]
+    pub(crate) fn replied(mut self, reply: &'static str) -> Self {
+        self.replies = Some(Box::new(reply.as_bytes()));
+        self
+    }
+
+    /// Asks a person; `None` where there is nobody to be asked.
+    pub(crate) fn ask(&mut self, question: &str) -> io::Result<Option<String>> {
+        let Some(replies) = &mut self.replies else { return Ok(None) };
+        write!(self.notes, "{question} [y/N] ")?;
+        self.notes.flush()?;
+        let mut reply = String::new();
+        replies.take(REPLY_BYTES_AT_MOST).read_line(&mut reply)?;
+        Ok(Some(reply))
     }
 
     /// Writes a part of the answer, at once.

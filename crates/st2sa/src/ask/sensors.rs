@@ -17,6 +17,9 @@ pub(crate) struct SensorsQuestion {
     /// The one to show in detail, pack.ClassName
     #[arg(value_name = "REF", value_parser = reference)]
     sensor: Option<String>,
+    /// Only those that fail: ACTIVE nowhere though they should be, or with an error on some container
+    #[arg(long, conflicts_with = "sensor")]
+    failing: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -32,9 +35,19 @@ impl SensorsQuestion {
     async fn ask_for_all(&self, paper: &mut Paper) -> Result<(), Stop> {
         let client = self.common.client()?;
         let request = Request { path: rest::SENSORS, ..Request::default() };
-        let sensors = wait::for_it(paper, "the arbitrator", client.document::<Vec<Sensor>>(&request)).await?;
+        let mut sensors = wait::for_it(paper, "the arbitrator", client.document::<Vec<Sensor>>(&request)).await?;
+        if self.failing {
+            let failing: Vec<bool> = sensors.known.iter().map(fails).collect();
+            let mut kept = failing.iter();
+            sensors.known.retain(|_| kept.next().is_some_and(|fails| *fails));
+            let mut kept = failing.iter();
+            if let Some(raw) = sensors.raw.as_array_mut() {
+                raw.retain(|_| kept.next().is_some_and(|fails| *fails));
+            }
+        }
         match self.common.output {
             Output::Json => paper.write_json(&sensors.raw)?,
+            Output::Table if sensors.known.is_empty() && self.failing => paper.note("no sensor fails"),
             Output::Table if sensors.known.is_empty() => {
                 paper.note("no sensors\nhint: a sensor shows once a container offers it: see 'st2sa containers'");
             }
@@ -95,6 +108,9 @@ fn in_detail(sensor: &Sensor, width: usize) -> String {
         Some(container) => line("status", &format!("{status} on {}", words::one_line(container))),
         None => line("status", &status),
     }
+    if let Some(paused) = &sensor.paused {
+        line("paused", &format!("by {}, at {}", words::one_line(&paused.who), words::one_line(&paused.at)));
+    }
     line("fence", &or_dash(sensor.fence.as_deref()));
     if sensor.instances.is_empty() {
         text.push_str("\nno container offers it\n");
@@ -126,6 +142,13 @@ fn in_detail(sensor: &Sensor, width: usize) -> String {
         }
     }
     text
+}
+
+/// Whether somebody should look at it.
+fn fails(sensor: &Sensor) -> bool {
+    let bad =
+        |instance: &Instance| instance.last_error.is_some() || matches!(instance.state.as_str(), "failed" | "backoff");
+    sensor.status == word::STANDBY || sensor.instances.iter().any(bad)
 }
 
 fn active(sensor: &Sensor) -> Option<&Instance> {

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 pub(crate) struct StandIn {
     address: String,
     prepared: Prepared,
+    orders: Orders,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -37,6 +38,8 @@ enum Then {
 }
 
 type Prepared = Arc<Mutex<BTreeMap<String, VecDeque<Answer>>>>;
+/// Orders that came, in their order: `POST /v1/pause {"who":…}`.
+type Orders = Arc<Mutex<Vec<String>>>;
 
 impl StandIn {
     /// Answers each path (with its query, or of any query) with the next prepared answer, and with the last one from
@@ -44,16 +47,22 @@ impl StandIn {
     pub(crate) async fn new<const N: usize>(answers: [(&str, Vec<Answer>); N]) -> Self {
         let answers = answers.into_iter().map(|(path, answers)| (path.to_owned(), answers.into()));
         let prepared: Prepared = Arc::new(Mutex::new(answers.collect()));
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&prepared));
+        let orders = Orders::default();
+        let router = Router::new().fallback(answer).with_state((Arc::clone(&prepared), Arc::clone(&orders)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, prepared, server }
+        Self { address, prepared, orders, server }
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The orders that came.
+    pub(crate) fn orders(&self) -> Vec<String> {
+        self.orders.lock().unwrap().clone()
     }
 
     /// How many answers of a path are left.
@@ -104,9 +113,17 @@ pub(crate) async fn nobody() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
-async fn answer(State(prepared): State<Prepared>, request: Request) -> Result<Response, Infallible> {
+async fn answer(
+    State((prepared, orders)): State<(Prepared, Orders)>,
+    request: Request,
+) -> Result<Response, Infallible> {
     let whole = request.uri().to_string();
     let path = request.uri().path().to_owned();
+    if request.method() != axum::http::Method::GET {
+        let method = request.method().clone();
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        orders.lock().unwrap().push(format!("{method} {path} {}", String::from_utf8_lossy(&body)));
+    }
     let answer = {
         let mut prepared = prepared.lock().unwrap();
         let key = if prepared.contains_key(&whole) { whole } else { path };

@@ -13,6 +13,8 @@ use super::paper::Paper;
 use super::stand_in::{Answer, StandIn, nobody};
 use super::{Question, answer};
 
+mod orders;
+
 /// Longer than anything here takes, on any machine.
 const AT_MOST: Duration = Duration::from_mins(1);
 
@@ -206,8 +208,20 @@ struct Said {
 }
 
 async fn ask(words: &[&str]) -> Said {
+    asked(words, None).await
+}
+
+/// The same, with a person who replies so.
+async fn ask_replying(reply: &'static str, words: &[&str]) -> Said {
+    asked(words, Some(reply)).await
+}
+
+async fn asked(words: &[&str], reply: Option<&'static str>) -> Said {
     let (answers, notes) = (Shared::default(), Shared::default());
     let mut paper = Paper::of(100, Box::new(answers.clone()), Box::new(notes.clone()));
+    if let Some(reply) = reply {
+        paper = paper.replied(reply);
+    }
     let question = Line::parse_from(["st2sa"].iter().chain(words)).question;
     let asked = tokio::time::timeout(AT_MOST, answer(question, &mut paper)).await.unwrap().unwrap();
     Said { code: code(asked), answer: answers.text(), notes: notes.text() }

@@ -35,9 +35,13 @@ pub(crate) fn one_line(text: &str) -> String {
     plain(text.trim()).replace(['\n', '\t'], " ")
 }
 
-/// The line of an error that says most: a traceback's last.
+/// The line of an error that says most: a traceback's last; what is wrong before where.
 pub(crate) fn gist(error: &str) -> String {
-    one_line(error.trim().lines().next_back().unwrap_or_default())
+    let line = one_line(error.trim().lines().next_back().unwrap_or_default());
+    match line.split_once(": ") {
+        Some((place, problem)) if place.starts_with('/') && !place.contains(' ') => format!("{problem} ({place})"),
+        _ => line,
+    }
 }
 
 /// Letters that turn the direction of writing, or have no width.
@@ -100,6 +104,7 @@ mod tests {
     #[test]
     fn the_gist_of_a_traceback_is_its_last_line() {
         assert_eq!(gist("Traceback:\n  File x\nValueError: no such host\n\n"), "ValueError: no such host");
+        assert_eq!(gist("/p/s.py:3: No module named 'x'"), "No module named 'x' (/p/s.py:3)");
         assert_eq!(gist(""), "");
     }
 }
