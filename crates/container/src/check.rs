@@ -31,11 +31,12 @@ pub type Loaded = BTreeMap<SensorRef, Result<Kind, String>>;
 pub fn check(
     packs: &Arc<Packs>,
     common_libraries: bool,
+    guardian_arguments: &[String],
     progress: impl FnMut(usize, usize),
 ) -> Result<Loaded, StartError> {
     let folder = std::env::temp_dir().join(format!("st2sa-check-{:016x}", identity::random()));
     std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(FileError::io("create", &folder))?;
-    let loaded = check_in(&folder, packs, common_libraries, progress);
+    let loaded = check_in(&folder, packs, common_libraries, guardian_arguments, progress);
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         tracing::warn!(folder = %folder.display(), %error, "a temporary folder cannot be removed");
     }
@@ -46,6 +47,7 @@ fn check_in(
     folder: &Path,
     packs: &Arc<Packs>,
     common_libraries: bool,
+    guardian_arguments: &[String],
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Loaded, StartError> {
     let name = ContainerName::new("check");
@@ -57,7 +59,7 @@ fn check_in(
     let (inputs, received) = channel();
     let lock = state.lock.file().try_clone().map_err(failed("share the lock"))?;
     let mark = state::mark(state.incarnation);
-    let mut keeper = keeper::Keeper::start(&mark, &[], Arc::clone(&lease), lock, inputs.clone())
+    let mut keeper = keeper::Keeper::start(&mark, guardian_arguments, Arc::clone(&lease), lock, inputs.clone())
         .map_err(failed("start the guardian"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -10,9 +10,12 @@ pub(crate) struct LogOptions {
     #[arg(long, value_enum, env = "ST2SA_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     /// What to log: a level (error, warn, info, debug), or directives such as `info,sensor=warn`
-    #[arg(long, env = "ST2SA_LOG", default_value = "info", value_name = "FILTER", value_parser = filter)]
+    #[arg(long, env = "ST2SA_LOG", default_value = DEFAULT, value_name = "FILTER", value_parser = filter)]
     log: String,
 }
+
+/// What is logged where nothing else is asked for.
+const DEFAULT: &str = "info";
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum LogFormat {
@@ -28,6 +31,12 @@ impl LogOptions {
             LogFormat::Json => "json",
         };
         vec![format!("--log-format={format}"), format!("--log={}", self.log)]
+    }
+
+    /// The same for a program whose answer is what counts: without more being asked for, it logs nothing but errors.
+    pub(crate) fn quiet(&self) -> Self {
+        let log = if self.log == DEFAULT { "error".to_owned() } else { self.log.clone() };
+        Self { log_format: self.log_format, log }
     }
 }
 

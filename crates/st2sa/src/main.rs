@@ -3,6 +3,7 @@
 mod alone;
 mod arbitrator;
 mod ask;
+mod check;
 mod config;
 mod container;
 mod logging;
@@ -33,6 +34,8 @@ enum Command {
     Arbitrator(arbitrator::ArbitratorOptions),
     /// Run a sensor container: it runs what the arbitrator tells it to
     Container(container::ContainerOptions),
+    /// Say everything that is wrong with the packs, before anything starts
+    Check(check::CheckOptions),
     /// Show what counts of each option, and where it came from
     Config(config::ConfigOptions),
     #[command(flatten)]
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(options),
         Command::Arbitrator(options) => arbitrator::run(&options),
         Command::Container(options) => container::run(&options),
+        Command::Check(options) => check::run(&options),
         Command::Config(options) => config::run(&options),
         Command::Guardian { lease, log } => {
             logging::start(&log);

@@ -369,8 +369,11 @@ impl Ordering {
 
     /// Who orders.
     pub(crate) fn who(&self) -> String {
-        let user =
-            || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+        let user = || {
+            std::env::var("USER")
+                .or_else(|_| std::env::var("LOGNAME"))
+                .unwrap_or_else(|_| format!("uid-{}", rustix::process::getuid().as_raw()))
+        };
         self.who.clone().unwrap_or_else(|| format!("{}@{}", user(), identity::host()))
     }
 

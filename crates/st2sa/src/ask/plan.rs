@@ -1,5 +1,7 @@
 //! `st2sa plan`: what would be moved, and why. Nothing is done.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use st2sa_proto::rest::{self, Placement, Plan};
 
@@ -38,7 +40,7 @@ impl PlanQuestion {
         match self.common.output {
             Output::Json => paper.write_json(&plan.raw)?,
             Output::Table => {
-                paper.write(&table::finished(&rendered(&plan.known, self.all, paper.width), paper.colour))?
+                paper.write(&table::finished(&rendered(&plan.known, self.all, paper.width), paper.colour))?;
             }
         }
         Ok(())
@@ -72,11 +74,14 @@ fn rendered(plan: &Plan, all: bool, width: usize) -> String {
     let nowhere = count(&|placement| placement.to.is_none());
     let stay = plan.sensors.len() - moved - nowhere;
     let supposed = words::one_line(&plan.supposed);
-    text.push_str(&format!(
-        "if {supposed}: {} sensors, {moved} would move, {nowhere} run nowhere, {stay} stay\n",
+    let supposed = if supposed == "as things are" { supposed } else { format!("if {supposed}") };
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        text,
+        "{supposed}: {} sensors, {moved} would move, {nowhere} run nowhere, {stay} stay",
         plan.sensors.len()
-    ));
-    text.replace("if as things are", "as things are")
+    );
+    text
 }
 
 #[cfg(test)]

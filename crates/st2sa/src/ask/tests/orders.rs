@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::stand_in::{Answer, StandIn};
 use super::{Said, ask, ask_replying};
 
-fn outcome(done: &str, moves: Vec<Value>, stays: Vec<Value>) -> Answer {
+fn outcome(done: &str, moves: &[Value], stays: &[Value]) -> Answer {
     Answer::json(200, &json!({"done": done, "moves": moves, "stays": stays}))
 }
 
@@ -38,10 +38,7 @@ async fn a_move_waits_until_the_sensor_runs_there() {
     let here = |active| Answer::json(200, &sensor(Some(active), 0, 0));
     let stand_in = StandIn::new([
         ("/v1/sensors/p.A", vec![here("node-1"), here("node-1"), here("node-2")]),
-        (
-            "/v1/sensors/p.A/move",
-            vec![outcome("p.A moves from node-1 to node-2", vec![placement("p.A", "node-2")], vec![])],
-        ),
+        ("/v1/sensors/p.A/move", vec![outcome("p.A moves from node-1 to node-2", &[placement("p.A", "node-2")], &[])]),
     ])
     .await;
     let said = order(&stand_in, &["move", "p.A", "node-2", "--yes"]).await;
@@ -53,7 +50,7 @@ async fn a_move_waits_until_the_sensor_runs_there() {
 async fn what_stops_something_asks_first() {
     let stand_in = StandIn::new([
         ("/v1/sensors/p.A", vec![Answer::json(200, &sensor(Some("node-1"), 0, 0))]),
-        ("/v1/sensors/p.A/pause", vec![outcome("p.A is paused until it is resumed", vec![], vec![])]),
+        ("/v1/sensors/p.A/pause", vec![outcome("p.A is paused until it is resumed", &[], &[])]),
         ("/v1/sensors", vec![Answer::json(200, &json!([sensor(None, 0, 0)]))]),
     ])
     .await;
@@ -77,7 +74,7 @@ async fn a_drain_says_what_will_move_and_what_stays() {
     let container = json!([{
         "name": "node-1", "pid": 1, "state": "draining", "sensors_active": 1, "last_heartbeat_ms_ago": 1, "labels": {}
     }]);
-    let done = outcome("node-1 is drained", vec![placement("p.A", "node-2")], vec![placement("p.B", "node-1")]);
+    let done = outcome("node-1 is drained", &[placement("p.A", "node-2")], &[placement("p.B", "node-1")]);
     let stand_in = StandIn::new([
         ("/v1/plan", vec![Answer::json(200, &plan)]),
         ("/v1/containers/node-1/drain", vec![done]),
@@ -100,7 +97,7 @@ async fn a_poll_says_how_it_went() {
         let looks = [sensor(Some("node-1"), 4, 0), sensor(Some("node-1"), 4, 0), sensor(Some("node-1"), 5, errors)];
         let stand_in = StandIn::new([
             ("/v1/sensors/p.A", looks.iter().map(|look| Answer::json(200, look)).collect()),
-            ("/v1/sensors/p.A/poll", vec![outcome("p.A polls now", vec![], vec![])]),
+            ("/v1/sensors/p.A/poll", vec![outcome("p.A polls now", &[], &[])]),
         ])
         .await;
         let said = order(&stand_in, &["poll", "p.A"]).await;
@@ -127,7 +124,7 @@ async fn what_cannot_be_done_has_an_exit_code_of_its_own() {
 async fn what_is_not_done_in_time_is_said() {
     let stand_in = StandIn::new([
         ("/v1/sensors/p.A", vec![Answer::json(200, &sensor(Some("node-1"), 4, 0))]),
-        ("/v1/sensors/p.A/poll", vec![outcome("p.A polls now", vec![], vec![])]),
+        ("/v1/sensors/p.A/poll", vec![outcome("p.A polls now", &[], &[])]),
     ])
     .await;
     let said = order(&stand_in, &["poll", "p.A", "--within", "300ms"]).await;
@@ -156,7 +153,7 @@ async fn values_are_printed_as_they_are_and_exported_in_pages() {
 
 #[tokio::test]
 async fn an_import_is_understood_whole_before_anything_is_stored() {
-    let stand_in = StandIn::new([("/v1/datastore/a", vec![outcome("a is set", vec![], vec![])])]).await;
+    let stand_in = StandIn::new([("/v1/datastore/a", vec![outcome("a is set", &[], &[])])]).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("values.jsonl");
     let import = ["datastore", "import", path.to_str().unwrap(), "--yes"];
@@ -174,8 +171,8 @@ async fn an_import_is_understood_whole_before_anything_is_stored() {
 async fn the_value_of_a_running_sensor_is_changed_only_when_confirmed() {
     let stand_in = StandIn::new([
         ("/v1/sensors/p.A", vec![Answer::json(200, &sensor(Some("node-1"), 4, 0))]),
-        ("/v1/datastore/p.A:c", vec![outcome("p.A:c is set", vec![], vec![])]),
-        ("/v1/datastore/shared", vec![outcome("shared is set", vec![], vec![])]),
+        ("/v1/datastore/p.A:c", vec![outcome("p.A:c is set", &[], &[])]),
+        ("/v1/datastore/shared", vec![outcome("shared is set", &[], &[])]),
     ])
     .await;
     let said = order(&stand_in, &["datastore", "set", "p.A:c", "5"]).await;
