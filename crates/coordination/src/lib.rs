@@ -6,15 +6,19 @@
 
 mod codec;
 pub mod embedded;
+pub mod store;
 
 use std::future::Future;
 use std::pin::Pin;
 
-use st2sa_core::engine::{Reply, Request, Token};
+use st2sa_core::engine::{LeaderSeen, Reply, Request, Token};
 use st2sa_core::time::Span;
 
 /// What a trait's method returns that waits for a store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who hears of leaders that come and go.
+pub type Watcher = Box<dyn Fn(Option<LeaderSeen>) + Send + Sync>;
 
 /// Whether something that was waited for may still be done.
 pub type Still = Box<dyn FnOnce() -> bool + Send>;
@@ -27,6 +31,18 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What it is, for people: `embedded in /var/lib/st2sa`.
     fn describe(&self) -> String;
+
+    /// How long a leadership really lasts here without a renewal: what the store has granted, by the clock of whoever
+    /// renews. A leader acts for less (rule 7 of the design). `None` where it is as configured.
+    fn leader_ttl(&self) -> Option<Span> {
+        None
+    }
+
+    /// From now on `tell` hears who leads, whenever that changes and as soon as the store says so. A hint that saves
+    /// waiting for the next look; it may come late, twice, or not at all.
+    fn watch(&self, tell: Watcher) {
+        drop(tell);
+    }
 
     /// It may lose what it has confirmed (rule 9 of the design).
     fn forgetful(&self) -> bool;

@@ -10,6 +10,7 @@ mod failure;
 mod packs;
 mod polls;
 mod program;
+mod server;
 mod slots;
 mod source;
 mod testbed;
@@ -22,9 +23,10 @@ pub use packs::Pack;
 pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};
 pub use program::Program;
 pub use rustix::process::Signal;
+pub use server::{Recipe, Server};
 pub use source::Source;
 pub use st2sa_machine::processes::Process;
-pub use testbed::{Placement, Testbed};
+pub use testbed::{Placement, Testbed, free_port};
 pub use triggers::Trigger;
 
 /// How long a container may act after the last heartbeat that was answered, by default.

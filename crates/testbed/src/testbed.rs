@@ -297,7 +297,8 @@ impl Drop for Bed {
 
 /// A port that was free a moment ago. Above these are those that the kernel gives to whoever connects, and an
 /// arbitrator that is started again needs its own.
-fn free_port() -> u16 {
+#[track_caller]
+pub fn free_port() -> u16 {
     const PORTS: std::ops::Range<u16> = 20_000..32_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test binaries that run at once begin at different places.
