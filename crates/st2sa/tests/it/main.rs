@@ -7,6 +7,7 @@ mod asked;
 mod changed;
 mod cursor;
 mod documents;
+mod health;
 mod killed;
 mod leftovers;
 mod names;
