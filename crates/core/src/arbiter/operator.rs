@@ -159,9 +159,12 @@ impl Arbiter {
             match verb {
                 Verb::Pause(sensor) => drop(leadership.paused.insert(sensor, intent)),
                 Verb::Resume(sensor) => {
-                    leadership.paused.remove(&sensor);
+                    let was_paused = leadership.paused.remove(&sensor).is_some();
+                    // A leader that has found it paused knows of no other cause.
                     if let Some(state) = leadership.sensors.get_mut(&sensor)
-                        && matches!(state.freed, Some((Cause::Paused, _)))
+                        && was_paused
+                        && matches!(state.holder, Holder::Free)
+                        && matches!(state.freed, None | Some((Cause::Paused, _)))
                     {
                         state.freed = Some((Cause::Resumed, intent.who));
                     }

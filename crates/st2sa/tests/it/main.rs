@@ -6,11 +6,13 @@
 mod asked;
 mod changed;
 mod cursor;
+mod damage;
 mod documents;
 mod health;
 mod killed;
 mod leftovers;
 mod names;
+mod orders;
 mod scene;
 mod settings;
 mod stopped;
