@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect has failed")]
 
+mod alone;
 mod asked;
 mod changed;
 mod cursor;
@@ -12,8 +13,10 @@ mod health;
 mod killed;
 mod leftovers;
 mod names;
+mod odd;
 mod orders;
 mod scene;
 mod settings;
 mod stopped;
 mod up;
+mod upgrade;
