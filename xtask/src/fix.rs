@@ -38,7 +38,8 @@ fn format() -> Result<()> {
 fn generated() -> Result<()> {
     sim::guards(&["--write", "docs/guards.md"])?;
     proto::write()?;
-    Program::cargo().args(["test", "-p", "st2sa", "--bin", "st2sa", "reference"]).env("UPDATE_DOCS", "1").run()
+    Program::cargo().args(["test", "-p", "st2sa", "--bin", "st2sa", "reference"]).env("UPDATE_DOCS", "1").run()?;
+    Program::cargo().args(["test", "-p", "st2sa", "--test", "it", "session::"]).env("UPDATE_DOCS", "1").run()
 }
 
 fn snapshots() -> Result<()> {

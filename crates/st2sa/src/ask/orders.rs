@@ -182,7 +182,7 @@ impl PollOrder {
         let client = ordering.common.client()?;
         let counted = |sensor: &Sensor| {
             let active = sensor.instances.iter().find(|instance| Some(&instance.container) == sensor.active.as_ref());
-            active.map(|active| (active.polls, active.errors, active.triggers))
+            active.map(|active| (active.polls, active.errors))
         };
         let before = counted(&sensor_of(&client, &sensor).await?).unwrap_or_default();
         let outcome = ordering.order(&client, rest::POLL, Some(&sensor), ordering.body()).await?;
@@ -196,13 +196,12 @@ impl PollOrder {
             (instance.polls > before.0 && instance.last_poll_duration_ms.is_some()).then(|| instance.clone())
         };
         let polled = waiting.until(paper, &format!("{sensor} to poll"), looked).await?;
-        let triggers = polled.triggers.saturating_sub(before.2);
         let took = words::took(polled.last_poll_duration_ms);
         let text = if polled.errors > before.1 {
             let error = polled.last_error.as_deref().map(words::gist).unwrap_or_default();
             format!("{sensor} has polled on {} ({took}), and raised: {error}\n", polled.container)
         } else {
-            format!("{sensor} has polled on {} ({took}), triggers since then: {triggers}\n", polled.container)
+            format!("{sensor} has polled on {} ({took})\n", polled.container)
         };
         paper.write(&text)?;
         Ok(())

@@ -16,6 +16,7 @@ mod names;
 mod odd;
 mod orders;
 mod scene;
+mod session;
 mod settings;
 mod stopped;
 mod up;
