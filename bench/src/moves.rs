@@ -37,9 +37,9 @@ fn moved(binary: &Path, moves: u32) -> Vec<Duration> {
         scene.wait_until_whole();
         let from = scene.holder(&probe);
         let to = scene.containers[1 - from].name().to_owned();
+        let before = scene.source.polls().iter().rfind(|poll| poll.sensor == probe).map(|poll| poll.process);
         let since = Instant::now();
         scene.order(&["move", &probe, &to, "--no-wait"]);
-        let before = scene.source.first_since(&probe, since - INTERVAL * 2).map(|poll| poll.process);
         let first = scene.testbed.eventually(PATIENCE, "the probe is polled there", || {
             let other = |poll: &&st2sa_testbed::Poll| poll.sensor == probe && Some(poll.process) != before;
             scene.source.polls().iter().filter(other).find(|poll| poll.begun > since).cloned()

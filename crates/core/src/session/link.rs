@@ -95,7 +95,8 @@ impl Session {
 
     fn greet(&mut self, now: Time) {
         let arbitrators = &self.config.arbitrators;
-        let named = self.named_leader.take().filter(|named| arbitrators.contains(named));
+        // Also one that is not in the list: whoever named it is, or was found by one that is.
+        let named = self.named_leader.take();
         let turn = self.next_arbitrator % arbitrators.len().max(1);
         if named.is_none() {
             self.next_arbitrator = turn + 1;

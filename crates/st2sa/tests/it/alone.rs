@@ -10,7 +10,7 @@ use crate::scene::{SETTLES, TICKER, sensors_of, testbed};
 /// More deaths than StackStorm's container takes before it leaves a sensor dead.
 const DEATHS: usize = 5;
 /// A sensor process that has died is started again: after 1 s, doubled each time.
-const STARTED_AGAIN: Duration = Duration::from_secs(60);
+const STARTED_AGAIN: Duration = Duration::from_mins(1);
 
 struct Alone {
     container: Program,

@@ -11,7 +11,7 @@ use st2sa_testbed::{Pack, Program, Source};
 use crate::scene::{SETTLES, sensors_of, testbed};
 
 /// A Python starts for each sensor.
-const CHECKED_WITHIN: Duration = Duration::from_secs(60);
+const CHECKED_WITHIN: Duration = Duration::from_mins(1);
 
 /// What comes of a sensor.
 enum Comes {
@@ -128,8 +128,8 @@ fn write_pack(folder: &Path) {
         let module = module.replace("WHOLE", WHOLE).replace("POLLS", POLLS);
         std::fs::write(sensors.join(format!("{name}.py")), format!("{IMPORTS}{module}")).unwrap();
         let text = format!("---\n  class_name: {class}\n  entry_point: {name}.py\n  description: odd\n");
-        let metadata: String = metadata.lines().map(|line| format!("  {line}\n")).collect();
-        std::fs::write(sensors.join(format!("{name}.yaml")), text + &metadata).unwrap();
+        let metadata: Vec<String> = metadata.lines().map(|line| format!("  {line}\n")).collect();
+        std::fs::write(sensors.join(format!("{name}.yaml")), text + &metadata.concat()).unwrap();
     }
     for (name, text, _) in RAW {
         std::fs::write(sensors.join(name), text).unwrap();

@@ -60,8 +60,8 @@ impl Scene {
         let (bed, source, sensors) = (testbed(), Source::start(), sensors_of(packs));
         bed.add_packs(packs, &source);
         let file = bed.folder().join("policy.yaml");
-        let entries: String = policy.lines().map(|line| format!("  {}\n", line.trim())).collect();
-        std::fs::write(&file, format!("sensors:\n{entries}")).unwrap();
+        let entries: Vec<String> = policy.lines().map(|line| format!("  {}\n", line.trim())).collect();
+        std::fs::write(&file, format!("sensors:\n{}", entries.concat())).unwrap();
         let arbitrator = bed.arbitrator(&[&format!("--policy={}", file.display())]);
         let a = bed.container("a");
         bed.eventually(SETTLES, "every sensor is ACTIVE on a", || bed.placement(&sensors));
