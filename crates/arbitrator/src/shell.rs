@@ -11,17 +11,18 @@ use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, Verb};
 use st2sa_core::engine::{Reply, Request};
 use st2sa_core::history::Record;
 use st2sa_core::message::{ToArbitrator, ToContainer};
-use st2sa_core::names::{ContainerName, RequestId, StreamId, Term};
+use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, StreamId, Term};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::{clock, files};
 use st2sa_proto::rest::HistoryRecord;
-use st2sa_proto::{FromArbitrator, FromContainer};
+use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chronicle::Chronicle;
 use crate::grants::Grants;
-use crate::input::{Input, View};
+use crate::input::{Input, Leads, View};
+use crate::peers::Peers;
 use crate::policies::Policies;
 use crate::roster::{Entry, Roster};
 
@@ -56,6 +57,7 @@ pub(crate) struct Shell {
     pub(crate) roster: Roster,
     pub(crate) alarms: VecDeque<String>,
     pub(crate) policies: Policies,
+    pub(crate) peers: Peers,
     /// Nobody is to take over from anybody.
     pub(crate) alone: bool,
     /// Orders given so far, and those that wait for the arbiter's answer.
@@ -109,6 +111,19 @@ impl Shell {
             Input::Engine(request, reply) => {
                 self.note_store(now, reply == Reply::Unknown);
                 self.handle(Event::Engine { request, reply });
+            }
+            Input::LeaderSeen(leader) => self.handle(Event::LeaderSeen(leader)),
+            Input::Peer(FromPeer { from, message }) => {
+                if let Some(known) = self.peers.heard(now, &from) {
+                    tracing::info!(peer = %from, "another arbitrator is there");
+                    self.handle(Event::Peers(known));
+                }
+                self.handle(Event::Peer { from, message });
+            }
+            Input::WhoLeads(answer) => {
+                let seen = self.arbiter.leader_seen().map(|seen| seen.arbitrator.clone());
+                // Whoever asked may have gone.
+                let _ = answer.send(Leads { here: self.arbiter.leads(now).is_some(), seen });
             }
             Input::Look(answer) => drop(answer.send(self.view(now))),
             Input::MayStore(answer) => {
@@ -217,8 +232,7 @@ impl Shell {
                     let _ = waits.send(answer);
                 }
             }
-            // One arbitrator alone has no peers.
-            Command::Peer { .. } => {}
+            Command::Peer { to, message } => self.peers.tell(&to, message),
         }
     }
 
@@ -228,6 +242,11 @@ impl Shell {
                 let holder = self.roster.holder(stream).map(|entry| (entry.about.host.clone(), entry.about.pid));
                 let (host, pid) = holder.unwrap_or_else(|| ("a host that has not come back yet".to_owned(), 0));
                 FromArbitrator::NameTaken { machine, host, pid }
+            }
+            // A container needs to know where, not who.
+            ToContainer::NotLeader { leader: Some(leader) } => {
+                let leader = leader.address().map(ArbitratorId::new).or(Some(leader));
+                FromArbitrator::Message(ToContainer::NotLeader { leader })
             }
             message => {
                 match &message {
@@ -364,6 +383,8 @@ impl Shell {
             term: self.arbiter.leads(now),
             phase: self.arbiter.phase().copied(),
             leader: self.arbiter.leader_seen().cloned(),
+            engine: self.engine.describe(),
+            electors: self.arbiter.electors().map(|(electors, store)| (electors.clone(), store)),
             sensors: self.arbiter.sensors(),
             containers: self.arbiter.containers(),
             roster: self.roster.clone(),
