@@ -61,9 +61,9 @@ impl Redis {
         let settings = Settings::new(store, lengths).map_err(unusable)?;
         let at = settings.place();
         let writer = getrandom::u64().map_err(|error| unusable(error.to_string()))?;
-        let link = Link::open(settings).await.map_err(unusable)?;
+        let (link, session) = Link::open(settings).await.map_err(unusable)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(link::keep(Arc::clone(&link)));
+        tasks.spawn(link::keep(Arc::clone(&link), session));
         let inner =
             Inner { link, storing: Semaphore::new(1), writer, writes: AtomicU64::default(), tasks: Mutex::new(tasks) };
         let engine = Self(Arc::new(inner));

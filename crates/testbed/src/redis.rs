@@ -13,7 +13,7 @@ use crate::testbed::free_port;
 /// What sentinels call their master here.
 const MASTER: &str = "mymaster";
 /// Replicas and sentinels find each other within this, also on a machine that is swamped.
-const SETTLES_WITHIN: Duration = Duration::from_secs(60);
+const SETTLES_WITHIN: Duration = Duration::from_mins(1);
 
 /// A Redis server on a free loopback port; killed when dropped.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ impl RedisServer {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// One with these arguments, and nothing else that is not Redis' own default but that it saves no dumps.
+    /// One with these arguments, and Redis' own defaults but for two: it saves no dumps, and replicas wait for no others.
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
         let port = free_port();
-        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""].map(str::to_owned);
-        let arguments = own.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect();
+        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"];
+        let arguments = own.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect();
         let server = Server::start(recipe("redis", arguments), Server::folder_for("redis"), || answers(port));
         Self { server, port }
     }
@@ -80,14 +80,17 @@ impl RedisSentinels {
     /// Starts them, and waits until all know of each other.
     #[track_caller]
     pub fn start(replicas: usize) -> Self {
-        let keeps = ["--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"];
+        let keeps = ["--appendonly", "yes", "--appendfsync", "always"];
         let master = RedisServer::start_with(&keeps);
         let port = master.port.to_string();
         let mut servers = vec![master];
         for _ in 0..replicas {
             servers.push(RedisServer::start_with(&[&keeps[..], &["--replicaof", "127.0.0.1", &port]].concat()));
         }
-        let group = Self { sentinels: (0..3).map(|_| start_sentinel(&port)).collect(), servers };
+        let mut group = Self { sentinels: Vec::new(), servers };
+        // Sentinels that come later learn of the replicas at their first look: the next is ten seconds later.
+        group.wait_until("the replicas have everything", || group.online() == replicas);
+        group.sentinels = (0..3).map(|_| start_sentinel(&port)).collect();
         group.wait_until("all know of each other", || group.has_settled(replicas));
         group
     }
@@ -111,6 +114,11 @@ impl RedisSentinels {
         found.ok_or("it is none of ours").or_fail("find the master")
     }
 
+    /// The master and its replicas.
+    pub fn servers(&self) -> impl Iterator<Item = &RedisServer> {
+        self.servers.iter()
+    }
+
     /// Waits until the sentinels name another master than the one at this address, and it takes writes.
     #[track_caller]
     pub fn wait_for_another_master(&self, than: &str) {
@@ -128,8 +136,12 @@ impl RedisSentinels {
             lines.nth(1) == Some(&count.to_string())
         };
         let knows = |port: u16| counted(port, "num-slaves", replicas) && counted(port, "num-other-sentinels", 2);
-        let online = self.servers[0].command(&["INFO", "replication"]).matches("state=online").count();
-        online == replicas && self.sentinels.iter().all(|(_, port)| knows(*port))
+        self.sentinels.iter().all(|(_, port)| knows(*port))
+    }
+
+    /// How many replicas the first master has.
+    fn online(&self) -> usize {
+        self.servers[0].command(&["INFO", "replication"]).matches("state=online").count()
     }
 
     #[track_caller]

@@ -31,8 +31,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Finds the master for the first time.
-    pub(super) async fn open(settings: Settings) -> Result<Arc<Self>, Problem> {
+    /// Finds the master for the first time; [`keep`] is given the connections to it.
+    pub(super) async fn open(settings: Settings) -> Result<(Arc<Self>, Arc<Session>), Problem> {
         let replicated = AtomicBool::new(settings.sentinel.is_some());
         let link = Self {
             settings,
@@ -50,8 +50,8 @@ impl Link {
             }
             sleep(pause()).await;
         };
-        link.begin(session);
-        Ok(Arc::new(link))
+        let session = link.begin(session);
+        Ok((Arc::new(link), session))
     }
 
     /// Asks the master. Within the deadline there is an answer that counts, or none.
@@ -76,7 +76,7 @@ impl Link {
             let answer = session.ask(lane, command, counts, self.replicated.load(Ordering::Relaxed)).await;
             guard.0 = None;
             if answer.as_ref().is_err_and(needs_another_session) {
-                session.give_up();
+                self.give_up(&session);
             }
             answer.map(Some)
         });
@@ -84,7 +84,7 @@ impl Link {
         if let (Err(Trouble::Silent(_)), Some(session)) =
             (&answer, asked.and_then(|mut unanswered| unanswered.0.take()))
         {
-            session.give_up();
+            self.give_up(&session);
         }
         self.tell(answer.as_ref().err());
         answer
@@ -107,6 +107,12 @@ impl Link {
         let replaced = sessions.wait_for(|now| now.as_ref().is_none_or(|now| !Arc::ptr_eq(now, session)));
         // The sender lives as long as this does.
         let _ = replaced.await;
+    }
+
+    /// Nobody is to use these connections any more.
+    fn give_up(&self, session: &Arc<Session>) {
+        self.session.send_if_modified(|now| now.take_if(|now| Arc::ptr_eq(now, session)).is_some());
+        session.give_up();
     }
 
     /// What the master promises to keep.
@@ -150,7 +156,7 @@ impl Link {
         Err(problems.join("; "))
     }
 
-    fn begin(&self, session: Session) {
+    fn begin(&self, session: Session) -> Arc<Session> {
         self.count_replicas(session.promises.replicas());
         let mut words = session.promises.words();
         if self.replicated.load(Ordering::Relaxed) {
@@ -165,7 +171,9 @@ impl Link {
                 tracing::info!(%at, found = words, "Redis keeps what it has confirmed, unless it fails over");
             }
         }
-        self.session.send_replace(Some(Arc::new(session)));
+        let session = Arc::new(session);
+        self.session.send_replace(Some(Arc::clone(&session)));
+        session
     }
 
     fn count_replicas(&self, replicas: usize) {
@@ -180,20 +188,18 @@ impl Link {
 }
 
 /// Keeps the connections: looks at them now and then and whenever somebody got no answer, and replaces them.
-pub(super) async fn keep(link: Arc<Link>) {
+pub(super) async fn keep(link: Arc<Link>, mut session: Arc<Session>) {
     loop {
-        let session = link.session().await;
         while !session.given_up_within(LOOK_EVERY).await {
             let Some(promises) = session.look().await else { break };
             link.count_replicas(promises.replicas());
         }
-        link.session.send_replace(None);
+        link.give_up(&session);
         if session.since.elapsed() < SHORT_LIVED {
             sleep(pause()).await;
         }
-        drop(session);
         let mut told = None;
-        loop {
+        session = loop {
             match link.connect().await {
                 Ok(session) => break link.begin(session),
                 Err(problem) if told.as_ref() == Some(&problem) => {}
@@ -203,7 +209,7 @@ pub(super) async fn keep(link: Arc<Link>) {
                 }
             }
             sleep(pause()).await;
-        }
+        };
     }
 }
 
