@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod contest;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod proxy;

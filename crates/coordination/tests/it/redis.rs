@@ -1,5 +1,6 @@
 //! Redis: the suite, and what is its own.
 
+mod contest;
 mod failures;
 mod replicas;
 mod security;
