@@ -2,10 +2,11 @@
 //!
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
-//! engine is both, in files of one machine.
+//! engine is both, in files of one machine; [`redis`] is both, on a server that several arbitrators share.
 
 mod codec;
 pub mod embedded;
+pub mod redis;
 pub mod store;
 
 use std::future::Future;
@@ -132,6 +133,14 @@ pub enum StoreError {
     /// The leadership in whose name it was asked is over; nothing was written.
     #[error("this arbitrator does not lead any more")]
     NotLeader,
+    /// The store does not take so much at once; nothing was written, and never will be.
+    #[error("{what} are more than the store takes at once: {limit} at the most")]
+    TooLarge {
+        /// What there is too much of: `the bytes of one request`.
+        what: &'static str,
+        /// How many of them it takes.
+        limit: usize,
+    },
     /// The store failed.
     #[error("{doing} failed")]
     Failed {

@@ -3,4 +3,10 @@
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod contest;
+#[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod redis;
