@@ -2,11 +2,12 @@
 //!
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
-//! engine is both, in files of one machine.
+//! engine is both, in files of one machine; [`zookeeper`] is both, for many.
 
 mod codec;
 pub mod embedded;
 pub mod store;
+pub mod zookeeper;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -129,5 +130,13 @@ pub enum StoreError {
         /// Why it failed.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store would not take it; nothing was sent.
+    #[error("{what} is too large for the store, which takes {limit} bytes at most")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// The limit, in bytes.
+        limit: usize,
     },
 }

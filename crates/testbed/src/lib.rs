@@ -15,6 +15,7 @@ mod slots;
 mod source;
 mod testbed;
 mod triggers;
+mod zookeeper;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub use source::Source;
 pub use st2sa_machine::processes::Process;
 pub use testbed::{Placement, Testbed, free_port};
 pub use triggers::Trigger;
+pub use zookeeper::ZooKeeperServer;
 
 /// How long a container may act after the last heartbeat that was answered, by default.
 pub const SESSION_TTL: Duration = Duration::from_secs(2);

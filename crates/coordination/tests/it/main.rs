@@ -4,3 +4,5 @@
 mod conformance;
 #[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod zookeeper;
