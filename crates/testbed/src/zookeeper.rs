@@ -34,16 +34,15 @@ impl ZooKeeperServer {
     /// Starts one, and waits until it serves.
     #[track_caller]
     pub fn start() -> Self {
-        Self::start_with(|_| String::new())
+        Self::start_with("")
     }
 
-    /// Starts one with lines of the test's own in its configuration; the test is told the folder for the files that
-    /// these name.
+    /// Starts one with lines of the test's own in its configuration. As every server of a test, it ends with the thread
+    /// that starts it.
     #[track_caller]
-    pub fn start_with(lines: impl FnOnce(&std::path::Path) -> String) -> Self {
+    pub fn start_with(lines: &str) -> Self {
         let folder = Server::folder_for("zookeeper");
         let port = free_port();
-        let lines = lines(folder.path());
         let configuration = format!("clientPort={port}\nclientPortAddress=127.0.0.1\n{lines}");
         let server =
             Server::start(recipe(&folder.path().join("data"), &configuration, &folder), folder, || serves(port));
