@@ -34,6 +34,7 @@ use std::time::Duration;
 use st2sa_core::engine::{Reply, Request, Token};
 use st2sa_core::names::Term;
 use st2sa_core::time::Span;
+use tokio::task::JoinSet;
 use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Error, Permission};
 
 use self::leadership::Leadership;
@@ -71,6 +72,8 @@ struct Inner {
     lost: Mutex<Option<Token>>,
     /// The last try for leadership.
     tried: Mutex<Option<Token>>,
+    /// Those who tell of leaders.
+    watches: Mutex<JoinSet<()>>,
 }
 
 impl ZooKeeper {
@@ -88,9 +91,10 @@ impl ZooKeeper {
             let format = prepare(&reading, &servers, &paths).await.map_err(|error| explain(&error, &paths))?;
             Ok((reading, leading, format))
         };
+        let vouched_for = if servers.is_secure() { " with a certificate that is vouched for" } else { "" };
+        let silent = || unusable(format!("no server answers within {deadline:?}{vouched_for}"));
         let opened = tokio::time::timeout(deadline, opening).await;
-        let (reading, leading, format) =
-            opened.map_err(|_| unusable(format!("no server answers within {deadline:?}")))?.map_err(unusable)?;
+        let (reading, leading, format) = opened.map_err(|_| silent())?.map_err(unusable)?;
         if format > THIS_FORMAT {
             return Err(OpenError::Newer { at: servers.addresses().to_owned(), found: format, known: THIS_FORMAT });
         }
@@ -103,6 +107,7 @@ impl ZooKeeper {
             held: Mutex::default(),
             lost: Mutex::default(),
             tried: Mutex::default(),
+            watches: Mutex::default(),
         })))
     }
 }
@@ -121,7 +126,7 @@ impl Engine for ZooKeeper {
     }
 
     fn watch(&self, tell: Watcher) {
-        tokio::spawn(watching::watch(Arc::downgrade(&self.0), tell));
+        locked(&self.0.watches).spawn(watching::watch(Arc::downgrade(&self.0), tell));
     }
 
     fn forgetful(&self) -> bool {
@@ -218,12 +223,13 @@ impl Inner {
 }
 
 /// A session at the start: tried for until one opens, or whoever waits gives up.
-async fn first_session(servers: &Arc<Servers>) -> Result<Client, String> {
+async fn first_session(servers: &Servers) -> Result<Client, String> {
     loop {
         match servers.connect().await {
             Ok(client) => return Ok(client),
-            // Neither passes by itself.
-            Err(error @ (Error::AuthFailed | Error::BadArguments(_))) => return Err(error.to_string()),
+            // These do not pass by themselves.
+            Err(Trouble::Client(error @ (Error::AuthFailed | Error::BadArguments(_)))) => return Err(error.to_string()),
+            Err(Trouble::Ended) => return Err("the client cannot use one of its addresses".to_owned()),
             Err(_) => tokio::time::sleep(servers::back_off()).await,
         }
     }

@@ -122,7 +122,7 @@ impl ZooKeeperServer {
 #[track_caller]
 fn recipe(data: &std::path::Path, lines: &str, folder: &tempfile::TempDir) -> Recipe {
     let configuration = format!(
-        "tickTime={TICK_MILLIS}\nmaxSessionTimeout={SESSION_MILLIS_AT_MOST}\ninitLimit=50\nsyncLimit=10\ndataDir={}\nadmin.enableServer=false\n\
+        "tickTime={TICK_MILLIS}\nmaxSessionTimeout={SESSION_MILLIS_AT_MOST}\ninitLimit=50\nsyncLimit=5\ndataDir={}\nadmin.enableServer=false\n\
          4lw.commands.whitelist=*\nmaxClientCnxns=0\n{lines}",
         data.display()
     );

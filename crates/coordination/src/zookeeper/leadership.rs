@@ -10,12 +10,13 @@
 //! node again. The client keeps a session alive by pings, whether anybody renews or not; so a leadership that was not
 //! renewed for as long as a session lasts is given up, session and all.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use st2sa_core::engine::{Key, Reply, Token, Value};
 use st2sa_core::names::Term;
 use st2sa_core::time::Span;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use zookeeper_client::Client;
 
@@ -34,18 +35,20 @@ pub(super) struct Leadership {
     /// The session that made the leader's node.
     pub(super) client: Client,
     /// When the last confirmed renewal was sent; the campaign is the first.
-    renewed: std::sync::Mutex<Instant>,
+    renewed: Mutex<Instant>,
     /// Transactions wait for each other: they are applied in the order in which they came.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// What goes on beside it, and ends with it.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Leadership {
     fn new(record: TermRecord, term_version: i32, client: Client, sent: Instant) -> Self {
         let turn = tokio::sync::Mutex::default();
-        Self { record, term_version, client, renewed: std::sync::Mutex::new(sent), turn }
+        Self { record, term_version, client, renewed: Mutex::new(sent), turn, tasks: Mutex::default() }
     }
 
-    /// What fences every write; `leader` may be written instead of only being checked.
+    /// What fences every write.
     pub(super) fn fence(&self, engine: &Inner) -> [Step; 2] {
         [Step::Check(engine.paths.term(), Some(self.term_version)), Step::Check(engine.paths.leader(), None)]
     }
@@ -222,8 +225,10 @@ impl Inner {
         };
         unheard.heard();
         let leadership = Arc::new(Leadership::new(record, term.version, client, sent));
-        tokio::spawn(give_up_when_not_renewed(Arc::downgrade(self), Arc::downgrade(&leadership)));
-        tokio::spawn(values::sweep(Arc::downgrade(self), Arc::downgrade(&leadership)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(give_up_when_not_renewed(Arc::downgrade(self), Arc::downgrade(&leadership)));
+        tasks.spawn(values::sweep(Arc::downgrade(self), Arc::downgrade(&leadership)));
+        *locked(&leadership.tasks) = tasks;
         *locked(&self.held) = Some(leadership);
         Ok(true)
     }

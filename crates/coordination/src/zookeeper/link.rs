@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use zookeeper_client::{Client, Error, SessionState};
+use tokio::task::JoinHandle;
+use zookeeper_client::{Client, SessionState};
 
 use super::servers::{self, Servers};
 use super::trouble::Trouble;
@@ -115,18 +115,12 @@ async fn over(client: &Client) {
 }
 
 /// Opens a session, however often that takes.
-async fn open(with: &Arc<Servers>) -> Client {
+async fn open(servers: &Servers) -> Client {
     loop {
-        // In a task of its own: what the client stumbles over ends that task alone.
-        let mut task = JoinSet::new();
-        let connecting = Arc::clone(with);
-        task.spawn(async move { connecting.connect().await });
-        let error = match task.join_next().await {
-            Some(Ok(Ok(client))) => return client,
-            Some(Ok(Err(error))) => error,
-            Some(Err(_)) | None => Error::ClientClosed,
-        };
-        tracing::debug!(servers = with.addresses(), %error, "no session with ZooKeeper yet");
+        match servers.connect().await {
+            Ok(client) => return client,
+            Err(error) => tracing::debug!(servers = servers.addresses(), %error, "no session with ZooKeeper yet"),
+        }
         tokio::time::sleep(servers::back_off()).await;
     }
 }

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use st2sa_core::time::Span;
-use zookeeper_client::{Acls, Client, Connector, Error};
+use tokio::task::JoinSet;
+use zookeeper_client::{Acls, Client, Connector};
 
 use super::tls;
+use super::trouble::Trouble;
 use crate::store::{Lengths, OpenError, Store};
 
 /// A leader counts this much of its session's timeout: two thirds. A follower tells the ZooKeeper leader which
@@ -15,9 +17,12 @@ use crate::store::{Lengths, OpenError, Store};
 const COUNTS: u64 = 2;
 const OF: u64 = 3;
 
-/// A server that is silent for this part of the timeout is left for another one: a leader must be elsewhere well
-/// before it ceases to act, and a collection of garbage is no reason to go.
-const SILENT_PART: u32 = 4;
+/// A server that is silent for this part of the timeout is left for another one: a leader must have found one that
+/// answers well before it ceases to act, though it may try the silent one again first.
+const SILENT_PART: u32 = 8;
+
+/// No server is left for being silent for less: it may collect garbage, or wait for its disk.
+const SILENT_AT_LEAST: Duration = Duration::from_millis(300);
 
 /// Bounds of the pause before a session is tried for again: soon, and not all of us at once.
 const BACK_OFF_AT_LEAST: Duration = Duration::from_millis(50);
@@ -30,7 +35,7 @@ pub(super) struct Servers {
     connector: Connector,
     secure: bool,
     authenticated: bool,
-    /// What was granted last, in milliseconds; zero before the first session.
+    /// The shortest timeout that a session was granted, in milliseconds.
     granted_millis: AtomicU64,
 }
 
@@ -45,7 +50,7 @@ impl Servers {
         let timeout = Duration::from_nanos(lengths.leader_ttl.0.saturating_mul(OF) / COUNTS);
         let mut connector = Client::connector()
             .with_session_timeout(timeout)
-            .with_connection_timeout(timeout / SILENT_PART)
+            .with_connection_timeout((timeout / SILENT_PART).max(SILENT_AT_LEAST))
             // Otherwise it tries the same servers until the timeout is over: who waits, and how long, is for us.
             .with_fail_eagerly();
         if let Some(user) = &store.user {
@@ -60,7 +65,7 @@ impl Servers {
             connector,
             secure: store.tls.is_some(),
             authenticated: store.user.is_some(),
-            granted_millis: AtomicU64::new(0),
+            granted_millis: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -70,22 +75,29 @@ impl Servers {
     }
 
     /// Opens a session with whichever server answers first, trying each once.
-    pub(super) async fn connect(&self) -> Result<Client, Error> {
-        let connector = self.connector.clone();
-        let client = if self.secure {
-            connector.secure_connect(&self.addresses).await?
-        } else {
-            connector.connect(&self.addresses).await?
-        };
+    pub(super) async fn connect(&self) -> Result<Client, Trouble> {
+        let (connector, addresses, secure) = (self.connector.clone(), self.addresses.clone(), self.secure);
+        // In a task of its own: should the client stumble over what it is given, that task alone ends.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            if secure { connector.secure_connect(&addresses).await } else { connector.connect(&addresses).await }
+        });
+        let client = task.join_next().await.and_then(Result::ok).ok_or(Trouble::Ended)??;
         let granted = u64::try_from(client.session_timeout().as_millis()).unwrap_or(u64::MAX);
-        self.granted_millis.store(granted, Ordering::Relaxed);
+        self.granted_millis.fetch_min(granted, Ordering::Relaxed);
         Ok(client)
     }
 
-    /// How long a leadership lasts here: what counts of the timeout that was granted.
+    /// How long a leadership lasts here: what counts of the timeout that was granted. All servers grant the same, or
+    /// ought to; else the shortest counts, whichever session leads.
     pub(super) fn leader_ttl(&self) -> Option<Span> {
         let granted = self.granted_millis.load(Ordering::Relaxed);
-        (granted > 0).then(|| Span::from_millis(granted / OF * COUNTS))
+        (granted < u64::MAX).then(|| Span::from_millis(granted / OF * COUNTS))
+    }
+
+    /// Whether TLS is spoken.
+    pub(super) fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Who may do what with our nodes.

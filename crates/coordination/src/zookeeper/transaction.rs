@@ -160,7 +160,7 @@ impl Inner {
         let client = &leadership.client;
         let mut touched = vec![self.paths.writes()];
         touched.extend(change.touched(&self.paths));
-        let may_be_asked_once = still.is_some();
+        let asked_once = still.is_some();
         for _ in 0..TRIES_AT_MOST {
             if link::connected(client).await.is_err() {
                 return self.not_held(token).await.map(|_| Outcome::NotLeader);
@@ -180,7 +180,7 @@ impl Inner {
             }
             let mut all = Vec::from(leadership.fence(self));
             all.push(Step::Set(self.paths.writes(), Vec::new(), Some(writes.version)));
-            // Where a check does not hold, the rest is written all the same: only a leader may say that it does not.
+            // Where a check does not hold this is written all the same: only a leadership in force may say so.
             all.extend(steps.unwrap_or_default());
             match nodes::write(client, self.servers.acls(), &all).await? {
                 Written::Done(results) if holds => {
@@ -194,7 +194,7 @@ impl Inner {
                     self.forget(&leadership);
                     return Ok(Outcome::NotLeader);
                 }
-                Written::Refused { .. } if may_be_asked_once => return Err(Trouble::Contended),
+                Written::Refused { .. } if asked_once => return Err(Trouble::Contended),
                 Written::Refused { .. } => {}
             }
         }

@@ -1,6 +1,7 @@
 //! Sensors' values: one node each.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use st2sa_core::engine::Token;
@@ -15,6 +16,12 @@ use crate::{PAGE_BYTES, Still, StoredValue, ValueWrite};
 
 /// Values that are read at once: each may be as large as a request may be.
 const VALUES_AT_ONCE: usize = 32;
+
+/// A sweep pauses so long between as many: a new leader has better things to do, and so have the servers.
+const BETWEEN_SOME: Duration = Duration::from_secs(1);
+
+/// What is over may take room for this long.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
 /// A value as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -94,40 +101,48 @@ impl Inner {
         self.change(under, &change, Some(still)).await
     }
 
-    /// Removes the values whose time is over, so that they take no room for ever.
-    async fn sweep(&self, token: &Token) -> Result<usize, Trouble> {
+    async fn value_paths(&self) -> Result<Vec<String>, Trouble> {
         let client = self.reading.connected().await?;
-        let listed = client.list_children(&self.paths.values()).await?;
-        let paths: Vec<String> =
-            listed.iter().map(|component| format!("{}/{component}", self.paths.values())).collect();
-        let mut removed = 0;
-        for some in paths.chunks(VALUES_AT_ONCE) {
-            for (path, content) in some.iter().zip(nodes::contents(&client, some).await?) {
-                let Some((data, stat)) = content else { continue };
-                if is_current(decode(path, &data)?.until) {
-                    continue;
-                }
-                // Unless it was set anew meanwhile.
-                let checks = vec![(path.clone(), nodes::version(&stat))];
-                let change = Change { checks, writes: [(path.clone(), None)].into() };
-                match self.change(token, &change, None).await? {
-                    Outcome::Applied(_) => removed += 1,
-                    Outcome::CheckFailed => {}
-                    Outcome::NotLeader => return Ok(removed),
-                }
+        let folder = self.paths.values();
+        Ok(client.list_children(&folder).await?.iter().map(|component| format!("{folder}/{component}")).collect())
+    }
+
+    /// Removes those of some values whose time is over. False: the leadership is over.
+    async fn remove_over(&self, token: &Token, paths: &[String]) -> Result<bool, Trouble> {
+        let client = self.reading.connected().await?;
+        for (path, content) in paths.iter().zip(nodes::contents(&client, paths).await?) {
+            let Some((data, stat)) = content else { continue };
+            if is_current(decode(path, &data)?.until) {
+                continue;
+            }
+            // Unless it was set anew meanwhile.
+            let checks = vec![(path.clone(), nodes::version(&stat))];
+            let change = Change { checks, writes: [(path.clone(), None)].into() };
+            if self.change(token, &change, None).await? == Outcome::NotLeader {
+                return Ok(false);
             }
         }
-        Ok(removed)
+        Ok(true)
     }
 }
 
-/// Sweeps once, as long as this leadership is held.
+/// Removes values whose time is over, now and then, as long as a leadership is held: they take no room for ever.
 pub(super) async fn sweep(engine: Weak<Inner>, leadership: Weak<Leadership>) {
     let Some(token) = leadership.upgrade().and_then(|leadership| leadership.record.token.clone()) else { return };
-    let Some(engine): Option<Arc<Inner>> = engine.upgrade() else { return };
-    match engine.within(engine.sweep(&token)).await {
-        Ok(removed) => tracing::debug!(removed, "values whose time is over are removed"),
-        Err(error) => tracing::debug!(%error, "values whose time is over stay until the next leadership"),
+    loop {
+        let Some(sweeping) = engine.upgrade() else { return };
+        // What fails is done the next time.
+        let paths = sweeping.within(sweeping.value_paths()).await.unwrap_or_default();
+        drop(sweeping);
+        for some in paths.chunks(VALUES_AT_ONCE) {
+            let Some(sweeping) = engine.upgrade().filter(|_| leadership.strong_count() > 0) else { return };
+            if let Ok(false) = sweeping.within(sweeping.remove_over(&token, some)).await {
+                return;
+            }
+            drop(sweeping);
+            tokio::time::sleep(BETWEEN_SOME).await;
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
     }
 }
 

@@ -32,19 +32,23 @@ async fn a_leadership_that_is_renewed_goes_on() {
     let second = open(server.address(), "renewed", SHORT).await;
     let (leader, term) = win(&first, 1).await;
     let since = Instant::now();
-    let mut late = Instant::now();
-    // Twice as long as a session lasts.
-    while since.elapsed() < Duration::from_secs(3) {
+    let mut last = Instant::now();
+    // Longer than a session lasts.
+    while since.elapsed() < Duration::from_secs(2) {
         let lost = campaign(&second, &token(2, 1)).await;
-        let on_time = late.elapsed() < Duration::from_secs(1);
-        if !on_time {
+        let asked = Instant::now();
+        let renewed = renew(&first, &leader).await;
+        if last.elapsed() > Duration::from_secs(1) {
             // The machine was busy elsewhere: this shows nothing.
             return;
         }
+        if renewed == Reply::Done {
+            last = asked;
+        }
+        assert!(matches!(renewed, Reply::Done | Reply::Unknown), "{renewed:?}");
         let seen = LeaderSeen { arbitrator: leader.arbitrator.clone(), term };
-        assert_eq!(lost, Reply::NotWon { leader: Some(seen), elector: true });
-        assert_eq!(renew(&first, &leader).await, Reply::Done);
-        late = Instant::now();
+        let refused = Reply::NotWon { leader: Some(seen), elector: true };
+        assert!(lost == refused || lost == Reply::Unknown, "{lost:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -198,7 +202,7 @@ async fn whoever_watches_is_told_who_leads() {
         proxy.set(mode);
         assert_eq!(leading.ask(Request::Resign { token: leader }).await, Reply::Done);
         if mode == Mode::Hold {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_millis(2_300)).await;
         }
         proxy.set(Mode::Pass);
         heard(None).await;

@@ -170,7 +170,7 @@ async fn entries_come_and_go_with_and_without_their_record() {
         };
         (journal.version > 0, journal.unapplied.iter().map(|entry| entry.sequence).collect::<Vec<_>>())
     };
-    let steps: [(Vec<Write>, (bool, Vec<u64>)); 7] = [
+    let steps = [
         (vec![entry(1)], (false, vec![1])),
         (vec![record(), entry(2)], (true, vec![1, 2])),
         (vec![gone(Key::Record(sensor.clone()))], (false, vec![1, 2])),
