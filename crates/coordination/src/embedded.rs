@@ -545,11 +545,12 @@ fn read_term(path: &Path) -> Result<Term, FileError> {
 }
 
 /// Whether a value's time is not over. People set these times, so they are counted in wall-clock time.
-fn is_current(until: u64) -> bool {
+pub(crate) fn is_current(until: u64) -> bool {
     until == 0 || unix_millis() < until
 }
 
-fn unix_millis() -> u64 {
+/// The wall clock, in milliseconds since 1970.
+pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,18 +2,23 @@
 //!
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
-//! engine is both, in files of one machine; [`redis`] is both, on a server that several arbitrators share.
+//! engine is both, in files of one machine; [`redis`] and [`zookeeper`] are both, on
+//! servers that several arbitrators share.
 
 mod codec;
 pub mod embedded;
 pub mod redis;
 pub mod store;
+pub mod zookeeper;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use st2sa_core::engine::{LeaderSeen, Reply, Request, Token};
 use st2sa_core::time::Span;
+
+use crate::store::{Kind, Lengths, OpenError, Store};
 
 /// What a trait's method returns that waits for a store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -84,14 +89,24 @@ pub trait Datastore: Send + Sync + 'static {
 }
 
 /// A store that is shared, as an engine and as the sensors' datastore.
-pub type Shared = (std::sync::Arc<dyn Engine>, std::sync::Arc<dyn Datastore>);
+pub type Shared = (Arc<dyn Engine>, Arc<dyn Datastore>);
 
 /// Opens a shared store.
 ///
 /// # Errors
 /// When it cannot be reached, refuses us, or was written by a later release.
-pub async fn open(store: &store::Store, _lengths: store::Lengths) -> Result<Shared, store::OpenError> {
-    Err(store::OpenError::Unusable { at: store.servers.join(","), problem: "no engine yet".to_owned() })
+pub async fn open(store: &Store, lengths: Lengths) -> Result<Shared, OpenError> {
+    match store.kind {
+        Kind::Redis => redis::Redis::open(store, lengths).await.map(shared),
+        Kind::ZooKeeper => zookeeper::ZooKeeper::open(store, lengths).await.map(shared),
+        Kind::Etcd => {
+            Err(OpenError::Unusable { at: store.servers.join(","), problem: "no such engine yet".to_owned() })
+        }
+    }
+}
+
+fn shared<T: Engine + Datastore + Clone>(engine: T) -> Shared {
+    (Arc::new(engine.clone()), Arc::new(engine))
 }
 
 /// A page of values ends with the one that reaches this, in bytes.

@@ -17,6 +17,7 @@ mod small_disk;
 mod source;
 mod testbed;
 mod triggers;
+mod zookeeper;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use source::Source;
 pub use st2sa_machine::processes::Process;
 pub use testbed::{Placement, Testbed, free_port};
 pub use triggers::Trigger;
+pub use zookeeper::ZooKeeperServer;
 
 /// How long a container may act after the last heartbeat that was answered, by default.
 pub const SESSION_TTL: Duration = Duration::from_secs(2);

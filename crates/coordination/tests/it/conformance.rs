@@ -166,16 +166,50 @@ pub(crate) async fn values_are_kept(engine: &(impl Engine + Datastore)) {
     let rest = engine.list("p.X:".to_owned(), Some("p.X:a".to_owned()), 100).await.unwrap();
     assert_eq!(rest, [stored("p.X:b", "2")]);
     assert_eq!(engine.list("p.X:".to_owned(), Some("p.X:b".to_owned()), 100).await.unwrap(), []);
-    // One that lasts says for how much longer; a page of large ones is short, and the next goes on behind it.
-    let large = "l".repeat(PAGE_BYTES / 2 + 1);
-    let lasts = ValueWrite::Set { name: "q:1".to_owned(), value: large.clone(), ttl: Some(Span::from_secs(600)) };
-    engine.apply(token(1), yes(), vec![lasts, set("q:2", &large), set("q:3", "3")]).await.unwrap();
+    // One that lasts says for how much longer.
+    let lasts = ValueWrite::Set { name: "q:1".to_owned(), value: "1".to_owned(), ttl: Some(Span::from_secs(600)) };
+    engine.apply(token(1), yes(), vec![lasts]).await.unwrap();
     let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
-    assert_eq!(page.iter().map(|value| value.name.as_str()).collect::<Vec<_>>(), ["q:1", "q:2"]);
     assert!(page[0].ttl.is_some_and(|ttl| ttl > Span::ZERO && ttl <= Span::from_secs(600)), "{:?}", page[0].ttl);
-    assert_eq!(engine.list("q:".to_owned(), Some("q:2".to_owned()), 100).await.unwrap(), [stored("q:3", "3")]);
     let too_late = engine.apply(token(1), Box::new(|| false), vec![set("p.X:a", "9")]).await;
     assert!(matches!(too_late, Err(StoreError::NotLeader)));
     engine.apply(token(1), yes(), vec![ValueWrite::Delete { name: "p.X:a".to_owned() }]).await.unwrap();
     assert_eq!(engine.get("p.X:a".to_owned()).await.unwrap(), None);
+}
+
+/// A page ends with the value that fills it, and the next one goes on behind it.
+pub(crate) async fn pages_end_when_they_are_full(engine: &(impl Engine + Datastore)) {
+    campaign(engine, 1, 0).await;
+    // As large as every store takes.
+    let value = "l".repeat(600 << 10);
+    let fill = PAGE_BYTES.div_ceil(value.len() + "q:00".len());
+    for n in 0..=fill {
+        let write = ValueWrite::Set { name: format!("q:{n:02}"), value: value.clone(), ttl: None };
+        engine.apply(token(1), yes(), vec![write]).await.unwrap();
+    }
+    let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
+    assert_eq!(page.len(), fill);
+    let last = page.last().map(|value| value.name.clone());
+    let rest = engine.list("q:".to_owned(), last, 100).await.unwrap();
+    assert_eq!(rest.iter().map(|value| &value.name).collect::<Vec<_>>(), [&format!("q:{fill:02}")]);
+}
+
+/// A key that was deleted and made again has a version that it never had before.
+pub(crate) async fn versions_never_come_back(engine: &impl Engine) {
+    campaign(engine, 1, 0).await;
+    let (key, value) = pause("p.X");
+    let put = || vec![Write::Put(key.clone(), value.clone())];
+    let check = |version: u64| vec![Check { key: key.clone(), version }];
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let Reply::Applied { version } = write(engine, 1, check(0), put()).await else { panic!("refused") };
+        assert!(version > 0 && seen.insert(version), "{version} again");
+        let Reply::Applied { version: again } = write(engine, 1, check(version), put()).await else {
+            panic!("refused")
+        };
+        assert!(seen.insert(again), "{again} again");
+        let deleted = write(engine, 1, check(again), vec![Write::Delete(key.clone())]).await;
+        assert!(matches!(deleted, Reply::Applied { .. }), "{deleted:?}");
+        assert_eq!(write(engine, 1, check(again), put()).await, Reply::CheckFailed);
+    }
 }

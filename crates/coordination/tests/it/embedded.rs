@@ -32,7 +32,9 @@ conforms!(
     transactions_are_whole,
     everything_is_read_back,
     journals_are_apart,
-    values_are_kept
+    values_are_kept,
+    pages_end_when_they_are_full,
+    versions_never_come_back
 );
 
 #[tokio::test]

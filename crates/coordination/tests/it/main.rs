@@ -10,3 +10,5 @@ mod embedded;
 mod proxy;
 #[cfg(test)]
 mod redis;
+#[cfg(test)]
+mod zookeeper;
