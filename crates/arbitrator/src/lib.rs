@@ -205,8 +205,10 @@ impl Arbitrator {
             runtime.spawn(follow::follow(inputs.clone(), chronicle.clone(), http, me.clone()));
         }
         let watched = inputs.clone();
+        let entered = runtime.enter();
         // Nobody listens any more when the arbitrator stops.
         engine.watch(Box::new(move |leader| drop(watched.send(Input::LeaderSeen(leader)))));
+        drop(entered);
         tracing::info!(
             id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(),
             leader_ttl = %timing.leader_ttl, "the arbitrator runs"

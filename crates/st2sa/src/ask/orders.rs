@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reqwest::Method;
 use serde_json::json;
 use st2sa_core::time::Span;
@@ -146,6 +146,42 @@ pub(crate) struct ForgetOrder {
     container: String,
     #[command(flatten)]
     ordering: Ordering,
+}
+
+/// Fail-safe.
+#[derive(Args)]
+pub(crate) struct FailSafeOrder {
+    /// On, or off
+    #[arg(value_enum)]
+    switch: OnOff,
+    #[command(flatten)]
+    ordering: Ordering,
+}
+
+/// On, or off.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum OnOff {
+    On,
+    Off,
+}
+
+impl FailSafeOrder {
+    pub(crate) async fn give(self, paper: &mut Paper) -> Result<(), Stop> {
+        let Self { switch, ordering } = self;
+        let client = ordering.common.client()?;
+        let question = match switch {
+            OnOff::On => {
+                "While the store is away the leader goes on if every other elector agrees; nothing is moved meanwhile, and no \
+                 container can join. Turn fail-safe on?"
+            }
+            OnOff::Off => "While the store is away polling stops. Turn fail-safe off?",
+        };
+        ordering.confirm(paper, question)?;
+        let body = json!({ "who": ordering.who(), "on": switch == OnOff::On });
+        let outcome = ordering.order(&client, rest::FAIL_SAFE, None, body).await?;
+        ordering.says(paper, &outcome)?;
+        Ok(())
+    }
 }
 
 impl MoveOrder {

@@ -18,6 +18,7 @@ mod orders;
 mod scene;
 mod session;
 mod settings;
+mod shared;
 mod stopped;
 mod up;
 mod upgrade;
