@@ -54,6 +54,10 @@ const THIS_FORMAT: u64 = 1;
 /// that passes, such as a request of before that landed only now.
 const TRIES_AT_MOST: usize = 8;
 
+/// The session that reads is replaced once it is without a connection for so long: nothing hangs on it, and the client
+/// tries ever more rarely to connect it, where a new one is tried for several times a second.
+const READER_WAITS: Duration = Duration::from_millis(500);
+
 /// The engine on ZooKeeper.
 #[derive(Clone, Debug)]
 pub struct ZooKeeper(Arc<Inner>);
@@ -99,8 +103,8 @@ impl ZooKeeper {
             return Err(OpenError::Newer { at: servers.addresses().to_owned(), found: format, known: THIS_FORMAT });
         }
         Ok(Self(Arc::new(Inner {
-            reading: Link::new(Arc::clone(&servers), reading),
-            leading: Link::new(Arc::clone(&servers), leading),
+            reading: Link::new(Arc::clone(&servers), reading, Some(READER_WAITS)),
+            leading: Link::new(Arc::clone(&servers), leading, None),
             servers,
             paths,
             deadline,

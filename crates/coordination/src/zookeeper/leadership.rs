@@ -78,7 +78,7 @@ impl Inner {
             if found.leader.is_some() || !elector || only_as_first && !none {
                 return Ok(not_won);
             }
-            let client = self.leading.connected().await?;
+            let client = self.leading.connected_or_new().await?;
             if self.is_late(&token) {
                 return Ok(not_won);
             }
@@ -137,7 +137,7 @@ impl Inner {
             if record.term != term || !record.is_of(token) {
                 return Ok(Reply::NotLeader);
             }
-            let client = self.leading.connected().await?;
+            let client = self.leading.connected_or_new().await?;
             let mut steps = vec![
                 // The same again, for its version: a campaign that has looked before this must not win behind it.
                 Step::Set(self.paths.term(), record.encode(), Some(term_version)),

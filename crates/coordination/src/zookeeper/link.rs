@@ -1,9 +1,11 @@
 //! One session with ZooKeeper, and the next one when it is over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use zookeeper_client::{Client, SessionState};
 
 use super::servers::{self, Servers};
@@ -18,10 +20,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Begins with a session that is open.
-    pub(super) fn new(servers: Arc<Servers>, first: Client) -> Self {
+    /// Begins with a session that is open. One that stays without a connection for longer than `patience` is given up.
+    pub(super) fn new(servers: Arc<Servers>, first: Client, patience: Option<Duration>) -> Self {
         let current = Arc::new(watch::Sender::new(Some(first)));
-        let keeper = tokio::spawn(keep(servers, Arc::clone(&current)));
+        let keeper = tokio::spawn(keep(servers, Arc::clone(&current), patience));
         Self { current, keeper }
     }
 
@@ -44,6 +46,13 @@ impl Link {
                 return Err(Trouble::Ended);
             }
         }
+    }
+
+    /// The session, once it is connected; a new one where that of now is not. For those to whom nothing hangs on it,
+    /// and who know that the servers can be reached: the client tries ever more rarely.
+    pub(super) async fn connected_or_new(&self) -> Result<Client, Trouble> {
+        discard_if(&self.current, |current| current.state() != SessionState::SyncConnected);
+        self.connected().await
     }
 
     /// Gives a session up, with all that hangs on it: it is closed as soon as the servers can be told, and ends by
@@ -79,13 +88,13 @@ pub(super) async fn connected(client: &Client) -> Result<(), Trouble> {
 }
 
 /// Follows each session that is over or discarded by a new one.
-async fn keep(servers: Arc<Servers>, current: Arc<watch::Sender<Option<Client>>>) {
+async fn keep(servers: Arc<Servers>, current: Arc<watch::Sender<Option<Client>>>, patience: Option<Duration>) {
     let mut changes = current.subscribe();
     loop {
         let client = changes.borrow_and_update().clone();
         if let Some(client) = client {
             tokio::select! {
-                () = over(&client) => discard_if(&current, |held| held.session_id() == client.session_id()),
+                () = over(&client, patience) => discard_if(&current, |held| held.session_id() == client.session_id()),
                 _ = changes.changed() => {}
             }
         } else {
@@ -105,12 +114,19 @@ fn discard_if(current: &watch::Sender<Option<Client>>, is_meant: impl FnOnce(&Cl
     });
 }
 
-/// Waits until a session is over.
-async fn over(client: &Client) {
+/// Waits until a session is over, or without a connection for too long.
+async fn over(client: &Client, patience: Option<Duration>) {
     let mut states = client.state_watcher();
     let mut state = client.state();
     while !state.is_terminated() {
-        state = states.changed().await;
+        let change = states.changed();
+        state = match patience {
+            Some(patience) if state == SessionState::Disconnected => match timeout(patience, change).await {
+                Ok(state) => state,
+                Err(_) => return,
+            },
+            _ => change.await,
+        };
     }
 }
 

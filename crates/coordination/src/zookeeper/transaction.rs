@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use st2sa_core::engine::{Token, Transaction, Write};
-use zookeeper_client::Stat;
+use zookeeper_client::{SessionState, Stat};
 
 use super::nodes::{self, Step, Written};
 use super::paths::Paths;
@@ -172,6 +172,10 @@ impl Inner {
             let found = there.filter_map(|(path, stat)| Some((path, stat?))).collect();
             let steps = change.steps(&self.paths, &found);
             let holds = steps.is_some();
+            if client.state() != SessionState::SyncConnected {
+                // The client would keep it until there is a connection, also when nobody waits for it any more.
+                continue;
+            }
             if let Some(still) = still.take()
                 && !still()
             {
