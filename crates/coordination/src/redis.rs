@@ -7,6 +7,10 @@
 //! may be another than the one that confirmed; and a server whose clock jumps ends a leadership early. The wait of a
 //! new leader is longer on such a store, and beside each term stands the token of its leadership.
 //!
+//! A user of ours needs the keys `st2sa/*`, the channels `st2sa/*`, and the commands `del eval get hdel hget hgetall
+//! hincrby hmget hset pexpire ping pttl select set time zadd zrangebylex zrangebyscore zrem`; `wait` where there are
+//! replicas, `publish` and `subscribe` to hear of a new leader at once, `info` and `config|get` to say what is kept.
+//!
 //! | task | its job | ends |
 //! |---|---|---|
 //! | `link::keep` | finds the master, keeps three connections to it, replaces them | with the engine |

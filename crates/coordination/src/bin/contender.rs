@@ -1,7 +1,7 @@
 //! `st2sa-contender`, for tests: a process that contends for a leadership as an arbitrator does.
 //!
 //! Its arguments: `ARBITRATOR KIND SERVERS NAMESPACE LEADER_TTL DEADLINE`, such as
-//! `a redis 127.0.0.1:6379 mine 2s 400ms`. It says `ready`, then obeys one command a line and answers each with one:
+//! `a redis 127.0.0.1:6379 mine 2s 400ms`; servers that are sentinels are written `MASTER@SERVERS`. It says `ready`, then obeys one command a line and answers each with one:
 //! a word, then `name=value` pairs, with moments of this machine's boot clock in nanoseconds.
 //!
 //! | command | answers |
@@ -109,6 +109,10 @@ fn parse(arguments: &[String]) -> Result<(&str, Store, Lengths), String> {
         "zookeeper" => Kind::ZooKeeper,
         other => return Err(format!("`{other}` is no kind of store")),
     };
+    let (sentinel, servers) = match servers.split_once('@') {
+        Some((master, sentinels)) => (Some(master.to_owned()), sentinels),
+        None => (None, servers.as_str()),
+    };
     let store = Store {
         kind,
         servers: servers.split(',').map(str::to_owned).collect(),
@@ -117,7 +121,7 @@ fn parse(arguments: &[String]) -> Result<(&str, Store, Lengths), String> {
         tls: None,
         namespace: Some(namespace.clone()),
         database: 0,
-        sentinel: None,
+        sentinel,
     };
     let length = |text: &str| text.parse::<Span>().map_err(|error| error.to_string());
     let lengths = Lengths { leader_ttl: length(leader_ttl)?, deadline: length(deadline)? };

@@ -1,12 +1,12 @@
 //! The way to the master: found, kept, and found again by one task.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::session::{Counts, Lane, Problem, Session, Trouble, master};
 use super::settings::Settings;
@@ -26,6 +26,8 @@ pub(super) struct Link {
     replicated: AtomicBool,
     /// What the master promises, for people.
     words: Mutex<String>,
+    /// Which sentinel is asked first next time: each has its own view of a partition.
+    turn: AtomicUsize,
     /// The trouble that people know of.
     told: Mutex<Option<String>>,
 }
@@ -39,6 +41,7 @@ impl Link {
             session: watch::Sender::new(None),
             replicated,
             words: Mutex::default(),
+            turn: AtomicUsize::default(),
             told: Mutex::default(),
         };
         let mut tries = 1;
@@ -72,18 +75,16 @@ impl Link {
         let answer = timeout(deadline, async {
             let session = self.session().await;
             let Some(command) = command(&session) else { return Ok(None) };
-            let guard = asked.insert(Unanswered(Some(Arc::clone(&session))));
+            let guard = asked.insert(Unanswered { session: Some(Arc::clone(&session)), since: Instant::now() });
             let answer = session.ask(lane, command, counts, self.replicated.load(Ordering::Relaxed)).await;
-            guard.0 = None;
+            guard.session = None;
             if answer.as_ref().is_err_and(needs_another_session) {
                 self.give_up(&session);
             }
             answer.map(Some)
         });
         let answer = answer.await.unwrap_or(Err(Trouble::Silent(deadline)));
-        if let (Err(Trouble::Silent(_)), Some(session)) =
-            (&answer, asked.and_then(|mut unanswered| unanswered.0.take()))
-        {
+        if let Some(session) = asked.and_then(|asked| asked.silent_for(deadline / 2)) {
             self.give_up(&session);
         }
         self.tell(answer.as_ref().err());
@@ -135,7 +136,10 @@ impl Link {
 
     async fn connect(&self) -> Result<Session, Problem> {
         let mut problems = Vec::new();
-        for server in &self.settings.servers {
+        let servers = &self.settings.servers;
+        // Servers of one list are always asked in its order: all arbitrators are to find the same one.
+        let first = self.settings.sentinel.as_ref().map_or(0, |_| self.turn.fetch_add(1, Ordering::Relaxed));
+        for server in servers.iter().cycle().skip(first % servers.len().max(1)).take(servers.len()) {
             let address = match &self.settings.sentinel {
                 Some(name) => master(&self.settings, server, name).await,
                 None => Ok(server.clone()),
@@ -232,11 +236,21 @@ fn needs_another_session(trouble: &Trouble) -> bool {
 }
 
 /// Who stops waiting before the answer came leaves word of it, whoever stopped it.
-struct Unanswered(Option<Arc<Session>>);
+struct Unanswered {
+    session: Option<Arc<Session>>,
+    since: Instant,
+}
+
+impl Unanswered {
+    /// The connections that have not answered for so long: sooner proves nothing.
+    fn silent_for(mut self, patience: Duration) -> Option<Arc<Session>> {
+        if self.since.elapsed() >= patience { self.session.take() } else { None }
+    }
+}
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(session) = &self.0 {
+        if let Some(session) = &self.session {
             session.doubt();
         }
     }

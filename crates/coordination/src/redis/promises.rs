@@ -53,7 +53,7 @@ impl Promises {
                 format!("appendonly yes, appendfsync {other}: a crash of its machine forgets the last writes")
             }
             (Some(_), None) => "appendonly yes, appendfsync cannot be read".to_owned(),
-            (None, _) => "whether a restart forgets cannot be read".to_owned(),
+            (None, _) => "whether a restart forgets, and whether there are replicas, cannot be read".to_owned(),
         }
     }
 

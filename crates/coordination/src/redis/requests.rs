@@ -92,7 +92,14 @@ impl Redis {
             }
             Request::Transact(transaction) => self.transact(&transaction).await,
         };
-        answered.unwrap_or(Reply::Unknown)
+        answered.unwrap_or_else(|trouble| {
+            // Of others the link has told.
+            if let Trouble::Unreadable(_) | Trouble::Damaged(_) = &trouble {
+                let trouble: &dyn std::error::Error = &trouble;
+                tracing::error!(trouble, "what Redis holds for us cannot be read");
+            }
+            Reply::Unknown
+        })
     }
 
     async fn campaign(

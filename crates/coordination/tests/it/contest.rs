@@ -32,6 +32,10 @@ pub(crate) trait Contest {
     fn start_again(&mut self);
     /// It loses everything, however that is done.
     fn wipe(&mut self);
+    /// How often it can be killed.
+    fn kills(&self) -> usize {
+        3
+    }
     /// Whether [`Contest::kill`] loses what was confirmed.
     fn forgets(&self) -> bool;
 }
@@ -133,7 +137,7 @@ pub(crate) fn terms_outlive_a_killed_store(contest: &mut impl Contest) {
     assert!(!contest.forgets(), "not for a store that forgets");
     let mut all = three(contest, &contest.store());
     contend(&mut all, "contend 200ms");
-    for _ in 0..3 {
+    for _ in 0..contest.kills() {
         let more = wins(&mut all) + 3;
         until("leaderships come and go", || (wins(&mut all) >= more).then_some(()));
         contest.kill();
@@ -151,11 +155,12 @@ pub(crate) fn terms_outlive_a_killed_store(contest: &mut impl Contest) {
 pub(crate) fn one_acts_while_the_store_freezes(contest: &mut impl Contest) {
     let mut all = three(contest, &contest.store());
     contend(&mut all, "contend 5s");
-    for _ in 0..2 {
+    // So long that the leadership goes on, that it ends meanwhile, and that it is long over.
+    for halves in [1, 2, 4] {
         let more = renewals(&mut all) + 2;
         until("a leader renews", || (renewals(&mut all) >= more).then_some(()));
         contest.freeze();
-        sleep(all[0].ttl * 2);
+        sleep(all[0].ttl / 2 * halves);
         contest.thaw();
     }
     let more = wins(&mut all) + 1;
@@ -171,7 +176,7 @@ pub(crate) fn a_cut_write_is_neither_done_nor_refused(contest: &mut impl Contest
     let store = contest.store();
     let proxy = Proxy::before(&store.servers[0]);
     let mut all = three(contest, &Store { servers: vec![proxy.address().to_owned()], ..store.clone() });
-    contend(&mut all, "contend 300ms writes");
+    contend(&mut all, "contend 2s writes");
     let mut cuts = 0;
     until("enough was written, refused and cut", || {
         match cuts % 4 {
@@ -180,7 +185,7 @@ pub(crate) fn a_cut_write_is_neither_done_nor_refused(contest: &mut impl Contest
             _ => proxy.cut_next_request_after(0),
         }
         cuts += 1;
-        sleep(Duration::from_millis(40));
+        sleep(Duration::from_millis(100));
         let mut said = |word: &str| all.iter_mut().map(|contender| named(contender, word)).sum::<usize>();
         let enough = said("applied") >= 60 && said("check-failed") >= 15 && said("unknown") >= 10;
         enough.then_some(())
@@ -274,7 +279,9 @@ fn assert_one_at_a_time(leaderships: &[Leadership]) {
 }
 
 fn contend(all: &mut [Contender], how: &str) {
-    all.iter_mut().for_each(|contender| contender.tell(how));
+    for contender in all {
+        contender.tell(how);
+    }
 }
 
 fn stop(all: &mut [Contender]) {

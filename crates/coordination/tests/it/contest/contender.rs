@@ -11,7 +11,7 @@ use st2sa_machine::processes;
 use st2sa_testbed::Signal;
 
 /// What is waited for comes within this, also on a machine that is swamped.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A line that a contender said: a word, and `name=value` pairs.
 #[derive(Clone, Debug)]
@@ -47,7 +47,9 @@ impl Contender {
         };
         let millis = |span: st2sa_core::time::Span| format!("{}ms", span.as_millis());
         let mut command = Command::new(env!("CARGO_BIN_EXE_st2sa-contender"));
-        command.args([arbitrator, kind, &store.servers.join(","), store.namespace.as_deref().unwrap()]);
+        let master = store.sentinel.as_ref().map(|master| format!("{master}@")).unwrap_or_default();
+        let servers = master + &store.servers.join(",");
+        command.args([arbitrator, kind, &servers, store.namespace.as_deref().unwrap()]);
         command.args([millis(lengths.leader_ttl), millis(lengths.deadline)]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         processes::die_with_parent(&mut command);

@@ -143,6 +143,23 @@ async fn a_write_whose_connection_is_cut_is_unknown() {
     assert_eq!(engine.get("a".to_owned()).await.unwrap().as_deref(), Some("1"));
 }
 
+#[tokio::test]
+async fn what_was_damaged_is_unknown() {
+    let server = RedisServer::start();
+    let engine = open(&store(&server.address(), "damaged"), LONG).await;
+    campaign(&engine, 1, 0).await;
+    for row in ["1 {", "none", "x {}"] {
+        server.command(&["HSET", "st2sa/damaged/keys", "intent/pause/p.X", row]);
+        assert_eq!(engine.ask(Request::ReadAll).await, Reply::Unknown, "{row}");
+    }
+    server.command(&["HDEL", "st2sa/damaged/keys", "intent/pause/p.X"]);
+    assert_eq!(paused(&engine).await, [""; 0]);
+    engine.ask(Request::Resign { token: token(1) }).await;
+    server.command(&["HSET", "st2sa/damaged/keys", "electors", "1 {"]);
+    assert_eq!(campaign(&engine, 2, 0).await, Reply::Unknown);
+    assert_eq!(engine.ask(Request::Observe).await, Reply::Observed { leader: None });
+}
+
 /// A master that was made a replica says nothing for certain any more.
 #[tokio::test]
 async fn a_master_that_became_a_replica_deposes_nobody() {
