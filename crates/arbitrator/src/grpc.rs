@@ -182,6 +182,7 @@ fn checked(name: String) -> Result<String, Status> {
 fn failed(error: &StoreError) -> Status {
     match error {
         StoreError::NotLeader => Status::failed_precondition(error.to_string()),
+        StoreError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         StoreError::Failed { source, .. } => {
             tracing::error!(%error, cause = %source, "the datastore failed");
             Status::unavailable(format!("{error}: {source}"))

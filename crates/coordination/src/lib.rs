@@ -2,11 +2,13 @@
 //!
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
-//! engine is both, in files of one machine.
+//! engine is both, in files of one machine; [`etcd`] is both for arbitrators of several machines.
 
 mod codec;
 pub mod embedded;
+pub mod etcd;
 pub mod store;
+pub mod url;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -121,6 +123,14 @@ pub enum StoreError {
     /// The leadership in whose name it was asked is over; nothing was written.
     #[error("this arbitrator does not lead any more")]
     NotLeader,
+    /// The store does not take so much at once; nothing was written, and never will be.
+    #[error("{what} are more than the store takes at once: {limit} at the most")]
+    TooLarge {
+        /// What there is too much of: `the bytes of one request`.
+        what: &'static str,
+        /// How many of them it takes.
+        limit: usize,
+    },
     /// The store failed.
     #[error("{doing} failed")]
     Failed {

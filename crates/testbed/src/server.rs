@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::failure::{OrFail, fail};
 
 /// A server answers within this of its start, also on a machine that is swamped: Java and Erlang take their time.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Lines of its log that a failure shows.

@@ -155,16 +155,29 @@ pub(crate) async fn values_are_kept(engine: &(impl Engine + Datastore)) {
     let rest = engine.list("p.X:".to_owned(), Some("p.X:a".to_owned()), 100).await.unwrap();
     assert_eq!(rest, [stored("p.X:b", "2")]);
     assert_eq!(engine.list("p.X:".to_owned(), Some("p.X:b".to_owned()), 100).await.unwrap(), []);
-    // One that lasts says for how much longer; a page of large ones is short, and the next goes on behind it.
-    let large = "l".repeat(PAGE_BYTES / 2 + 1);
-    let lasts = ValueWrite::Set { name: "q:1".to_owned(), value: large.clone(), ttl: Some(Span::from_secs(600)) };
-    engine.apply(token(1), yes(), vec![lasts, set("q:2", &large), set("q:3", "3")]).await.unwrap();
-    let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
-    assert_eq!(page.iter().map(|value| value.name.as_str()).collect::<Vec<_>>(), ["q:1", "q:2"]);
-    assert!(page[0].ttl.is_some_and(|ttl| ttl > Span::ZERO && ttl <= Span::from_secs(600)), "{:?}", page[0].ttl);
-    assert_eq!(engine.list("q:".to_owned(), Some("q:2".to_owned()), 100).await.unwrap(), [stored("q:3", "3")]);
     let too_late = engine.apply(token(1), Box::new(|| false), vec![set("p.X:a", "9")]).await;
     assert!(matches!(too_late, Err(StoreError::NotLeader)));
     engine.apply(token(1), yes(), vec![ValueWrite::Delete { name: "p.X:a".to_owned() }]).await.unwrap();
     assert_eq!(engine.get("p.X:a".to_owned()).await.unwrap(), None);
+}
+
+/// A value that lasts says for how much longer; a page of large ones is short, and the next goes on behind it.
+pub(crate) async fn pages_are_short(engine: &(impl Engine + Datastore)) {
+    // The smallest store takes 1 MiB at once.
+    const BYTES: usize = 512 * 1024;
+    const ONE_PAGE: usize = PAGE_BYTES / BYTES;
+    campaign(engine, 1, 0).await;
+    let value = "l".repeat(BYTES);
+    for number in 0..=ONE_PAGE {
+        let ttl = (number == 0).then(|| Span::from_secs(600));
+        let set = ValueWrite::Set { name: format!("q:{number:02}"), value: value.clone(), ttl };
+        engine.apply(token(1), yes(), vec![set]).await.unwrap();
+    }
+    let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
+    assert_eq!(page.len(), ONE_PAGE);
+    assert!(page.iter().enumerate().all(|(number, found)| found.name == format!("q:{number:02}")));
+    assert!(page[0].ttl.is_some_and(|ttl| ttl > Span::ZERO && ttl <= Span::from_secs(600)), "{:?}", page[0].ttl);
+    assert_eq!(page[1].ttl, None);
+    let rest = engine.list("q:".to_owned(), Some(page[ONE_PAGE - 1].name.clone()), 100).await.unwrap();
+    assert_eq!(rest.iter().map(|found| found.name.clone()).collect::<Vec<_>>(), [format!("q:{ONE_PAGE:02}")]);
 }

@@ -32,7 +32,8 @@ conforms!(
     transactions_are_whole,
     everything_is_read_back,
     journals_are_apart,
-    values_are_kept
+    values_are_kept,
+    pages_are_short
 );
 
 #[tokio::test]
