@@ -2,13 +2,15 @@
 //!
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
-//! engine is both, in files of one machine; [`redis`] and [`zookeeper`] are both, on
-//! servers that several arbitrators share.
+//! engine is both, in files of one machine; [`etcd`], [`redis`] and [`zookeeper`] are both,
+//! on servers that several arbitrators share.
 
 mod codec;
 pub mod embedded;
+pub mod etcd;
 pub mod redis;
 pub mod store;
+pub mod url;
 pub mod zookeeper;
 
 use std::future::Future;
@@ -99,9 +101,7 @@ pub async fn open(store: &Store, lengths: Lengths) -> Result<Shared, OpenError> 
     match store.kind {
         Kind::Redis => redis::Redis::open(store, lengths).await.map(shared),
         Kind::ZooKeeper => zookeeper::ZooKeeper::open(store, lengths).await.map(shared),
-        Kind::Etcd => {
-            Err(OpenError::Unusable { at: store.servers.join(","), problem: "no such engine yet".to_owned() })
-        }
+        Kind::Etcd => etcd::Etcd::open(store, lengths).await.map(shared),
     }
 }
 

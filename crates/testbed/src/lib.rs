@@ -6,6 +6,7 @@
 
 mod acting;
 mod ask;
+mod etcd;
 mod failure;
 mod packs;
 mod polls;
@@ -22,6 +23,7 @@ mod zookeeper;
 use std::time::Duration;
 
 pub use acting::can_act;
+pub use etcd::{Certificates, Etcd};
 pub use packs::Pack;
 pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};
 pub use program::Program;

@@ -7,6 +7,8 @@ mod contest;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod etcd;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod redis;
