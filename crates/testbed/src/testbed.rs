@@ -119,7 +119,8 @@ impl Testbed {
     /// Starts one of several arbitrators, counted from zero, that share the store of this url.
     #[track_caller]
     pub fn arbitrator_on(&self, number: usize, url: &str, flags: &[&str]) -> Program {
-        let configuration = self.folder().join("shared.conf");
+        // One each: another one may be reading its own.
+        let configuration = self.folder().join(format!("arbitrator-{number}.conf"));
         std::fs::write(&configuration, format!("[coordination]\nurl = {url}\n"))
             .or_fail(format!("write `{}`", configuration.display()));
         let listen = self.listens()[number];

@@ -5,7 +5,7 @@ mod cases;
 
 use std::time::Duration;
 
-use st2sa_testbed::{RedisServer, ZooKeeperServer};
+use st2sa_testbed::{Etcd, RedisServer, ZooKeeperServer};
 
 /// A store that is shared by the arbitrators of a test.
 pub(crate) trait Store {
@@ -63,6 +63,24 @@ impl Store for ZooKeeperServer {
     }
 }
 
+impl Store for Etcd {
+    fn start() -> Self {
+        Self::start()
+    }
+
+    fn url(&self) -> String {
+        Self::url(self)
+    }
+
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn start_again(&mut self) {
+        Self::start_again(self);
+    }
+}
+
 macro_rules! on_every_store {
     ($($case:ident),* $(,)?) => {
         mod redis {
@@ -75,6 +93,12 @@ macro_rules! on_every_store {
             $(#[test]
             fn $case() {
                 super::cases::$case::<st2sa_testbed::ZooKeeperServer>();
+            })*
+        }
+        mod etcd {
+            $(#[test]
+            fn $case() {
+                super::cases::$case::<st2sa_testbed::Etcd>();
             })*
         }
     };
