@@ -265,6 +265,15 @@ impl Session {
         self.tell(ToArbitrator::Heartbeat(Box::new(heartbeat)));
     }
 
+    /// The leader hears, and has reasons not to acknowledge yet: another stream would be no better.
+    pub(super) fn on_not_yet(&mut self, now: Time, session: SessionId, sent_at: Time) {
+        if let Link::Bound(bound) = &mut self.link
+            && bound.session == session
+        {
+            bound.answered_to = bound.answered_to.max(sent_at.min(now));
+        }
+    }
+
     pub(super) fn on_ack(&mut self, now: Time, session: SessionId, sequence: u64, sent_at: Time) {
         let Link::Bound(bound) = &mut self.link else { return };
         if bound.session != session {

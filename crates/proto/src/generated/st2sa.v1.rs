@@ -1424,7 +1424,7 @@ pub struct FromArbitrator {
     /// What it says.
     #[prost(
         oneof = "from_arbitrator::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
     )]
     pub message: ::core::option::Option<from_arbitrator::Message>,
 }
@@ -1469,6 +1469,9 @@ pub mod from_arbitrator {
         /// What the operators' policy says of sensors that the container offers.
         #[prost(message, tag = "12")]
         Policies(super::InstancePolicies),
+        /// The heartbeat is heard; the lease does not change yet.
+        #[prost(message, tag = "13")]
+        NotYet(super::NotYet),
     }
 }
 /// Poll now, whatever the interval.
@@ -1554,6 +1557,16 @@ pub struct Ack {
     pub sequence: u64,
     /// The heartbeat's own moment, echoed: nanoseconds of the container's boot clock.
     #[prost(uint64, tag = "3")]
+    pub sent_at_ns: u64,
+}
+/// A heartbeat is heard, and is acknowledged once that is safe.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotYet {
+    /// The session: a number, unique within a term.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// The heartbeat's own moment, echoed: nanoseconds of the container's boot clock.
+    #[prost(uint64, tag = "2")]
     pub sent_at_ns: u64,
 }
 /// What an instance is to be.
