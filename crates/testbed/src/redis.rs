@@ -139,9 +139,10 @@ impl RedisSentinels {
         self.sentinels.iter().all(|(_, port)| knows(*port))
     }
 
-    /// How many replicas the first master has.
+    /// How many replicas have all that their master has.
     fn online(&self) -> usize {
-        self.servers[0].command(&["INFO", "replication"]).matches("state=online").count()
+        let is_up = |server: &&RedisServer| server.command(&["INFO", "replication"]).contains("master_link_status:up");
+        self.servers.iter().filter(is_up).count()
     }
 
     #[track_caller]
