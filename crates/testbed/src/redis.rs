@@ -139,10 +139,11 @@ impl RedisSentinels {
         self.sentinels.iter().all(|(_, port)| knows(*port))
     }
 
-    /// How many replicas have all that their master has.
+    /// How many replicas have all that their master has, as both say.
     fn online(&self) -> usize {
-        let is_up = |server: &&RedisServer| server.command(&["INFO", "replication"]).contains("master_link_status:up");
-        self.servers.iter().filter(is_up).count()
+        let up = |server: &&RedisServer| server.command(&["INFO", "replication"]).contains("master_link_status:up");
+        let counted = self.servers[0].command(&["INFO", "replication"]).matches("state=online").count();
+        counted.min(self.servers.iter().filter(up).count())
     }
 
     #[track_caller]

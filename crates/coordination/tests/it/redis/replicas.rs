@@ -20,7 +20,8 @@ async fn nothing_counts_that_no_replica_confirms() {
     let (host, port) = master.address().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
     let replica = RedisServer::start_with(&["--replicaof", &host, &port, "--appendonly", "yes"]);
     eventually("the replica has everything", async || {
-        replica.command(&["INFO", "replication"]).contains("master_link_status:up")
+        master.command(&["INFO", "replication"]).contains("state=online")
+            && replica.command(&["INFO", "replication"]).contains("master_link_status:up")
     })
     .await;
     let engine = open(&store(&master.address(), "confirmed"), LENGTHS).await;
