@@ -139,9 +139,11 @@ impl RedisSentinels {
         self.sentinels.iter().all(|(_, port)| knows(*port))
     }
 
-    /// How many replicas the first master has.
+    /// How many replicas have all that their master has, as both say.
     fn online(&self) -> usize {
-        self.servers[0].command(&["INFO", "replication"]).matches("state=online").count()
+        let up = |server: &&RedisServer| server.command(&["INFO", "replication"]).contains("master_link_status:up");
+        let counted = self.servers[0].command(&["INFO", "replication"]).matches("state=online").count();
+        counted.min(self.servers.iter().filter(up).count())
     }
 
     #[track_caller]

@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Connections that worked for less than this are not replaced at once.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 /// How often a server is tried at the start: a busy one may miss a deadline, and one that is wrong is told soon.
-const TRIES_AT_START: usize = 3;
+pub(super) const TRIES_AT_START: usize = 3;
 
 /// The way to the master. Its task is [`keep`].
 pub(super) struct Link {

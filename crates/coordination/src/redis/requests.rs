@@ -9,7 +9,7 @@ use st2sa_core::time::Span;
 use st2sa_machine::clock;
 
 use super::Redis;
-use super::link::Link;
+use super::link::{Link, TRIES_AT_START};
 use super::session::{Counts, Lane, Session, Trouble};
 use crate::codec::{self, Damaged};
 use crate::store::OpenError;
@@ -62,7 +62,14 @@ impl Redis {
         let unusable = |trouble: Trouble| OpenError::Unusable { at: at.to_owned(), problem: trouble.to_string() };
         let mut note = redis::cmd("SET");
         note.arg(&format).arg(THIS_FORMAT).arg("NX");
-        self.link().ask(Lane::Leading, note, Counts::FromMaster).await.map_err(unusable)?;
+        // A replica may take its time to confirm it: a busy one, or one that has just come.
+        let mut tries = 1;
+        while let Err(trouble) = self.link().ask(Lane::Leading, note.clone(), Counts::FromMaster).await {
+            if tries == TRIES_AT_START {
+                return Err(unusable(trouble));
+            }
+            tries += 1;
+        }
         let mut get = redis::cmd("GET");
         get.arg(&format);
         let found = self.link().ask(Lane::Leading, get, Counts::AsSaid).await.map_err(unusable)?;
@@ -116,7 +123,6 @@ impl Redis {
         let names = self.names();
         let longest = codec::encode(&st2sa_core::engine::Value::Ttl(session_ttl));
         let wanted_for = u64::try_from(self.link().settings.deadline.as_millis()).unwrap_or(u64::MAX);
-        let sent_at = clock::now().0 / 1_000_000;
         let mut asked = None;
         let command = |session: &Arc<Session>| {
             asked = Some(Arc::clone(session));
@@ -129,11 +135,12 @@ impl Redis {
             Some(command)
         };
         let answer = self.link().ask_if(Lane::Leading, command, Counts::FromMaster).await?;
+        let received_at = clock::now();
         let said = texts(answer.unwrap_or(Value::Nil))?;
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
         let note_clock = |clock: &str| {
             if let (Some(session), Ok(clock)) = (&asked, clock.parse()) {
-                session.set_clock(clock, sent_at);
+                session.set_clock(clock, received_at);
             }
         };
         match said.as_slice() {

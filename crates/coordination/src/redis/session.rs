@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Cmd, RedisError, Value};
+use st2sa_core::time::Time;
 use st2sa_machine::clock;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -100,8 +101,8 @@ impl Session {
         if !promises.is_master() {
             return Err("it is a replica".to_owned());
         }
-        let sent_at = clock::now().0 / 1_000_000;
         let time: (u64, u64) = redis::cmd("TIME").query_async(&mut leading).await.map_err(said)?;
+        let received_at = clock::now();
         let journal = connection(settings, address, &mut drivers).await?;
         let values = connection(settings, address, &mut drivers).await?;
         let session = Self {
@@ -116,7 +117,7 @@ impl Session {
             doubted: Notify::new(),
             _drivers: drivers,
         };
-        session.set_clock(time.0.saturating_mul(1_000).saturating_add(time.1 / 1_000), sent_at);
+        session.set_clock(time.0.saturating_mul(1_000).saturating_add(time.1 / 1_000), received_at);
         Ok(session)
     }
 
@@ -164,15 +165,17 @@ impl Session {
         Ok(subscription)
     }
 
-    /// The server's clock in `ahead` milliseconds from now, as far as it is known; late rather than early.
+    /// The server's clock in `ahead` milliseconds from now, as far as it is known: early, by as long as the answer that
+    /// told it took to come back, never late.
     pub(super) fn clock_in(&self, ahead: u64) -> u64 {
         let ours = clock::now().0 / 1_000_000;
         ours.saturating_add_signed(self.clock_ahead.load(Ordering::Relaxed)).saturating_add(ahead)
     }
 
-    /// Takes note of the server's clock, read after `sent_at` by ours.
-    pub(super) fn set_clock(&self, server: u64, sent_at: u64) {
-        self.clock_ahead.store(server.wrapping_sub(sent_at).cast_signed(), Ordering::Relaxed);
+    /// Takes note of what the server's clock said, in milliseconds, in an answer that came at `received_at` by ours.
+    pub(super) fn set_clock(&self, server: u64, received_at: Time) {
+        let ours = received_at.0.div_ceil(1_000_000);
+        self.clock_ahead.store(server.wrapping_sub(ours).cast_signed(), Ordering::Relaxed);
     }
 
     /// It does not work: it is to be replaced.

@@ -32,7 +32,9 @@ pub(crate) fn store(address: &str, namespace: &str) -> Store {
 }
 
 /// Long enough that none runs out by itself, also on a machine that is swamped.
-const LONG: Lengths = Lengths { leader_ttl: Span::from_secs(30), deadline: Span::from_secs(5) };
+const LONG: Lengths = Lengths { leader_ttl: Span::from_secs(120), deadline: Span::from_secs(20) };
+/// The same where there is no answer to wait for.
+const PATIENT: Lengths = Lengths { deadline: Span::from_millis(500), ..LONG };
 /// Short enough to wait for.
 const SHORT: Lengths = Lengths { leader_ttl: Span::from_secs(1), deadline: Span::from_millis(300) };
 

@@ -7,7 +7,7 @@ use st2sa_core::engine::{Reply, Request};
 use st2sa_core::names::Term;
 use st2sa_testbed::{RedisServer, Signal};
 
-use super::{LONG, SHORT, open, pause, paused, set, store, transact};
+use super::{LONG, PATIENT, SHORT, open, pause, paused, set, store, transact};
 use crate::conformance::{campaign, eventually, token};
 use crate::proxy::Proxy;
 
@@ -164,7 +164,7 @@ async fn what_was_damaged_is_unknown() {
 #[tokio::test]
 async fn a_master_that_became_a_replica_deposes_nobody() {
     let (server, other) = (RedisServer::start(), RedisServer::start());
-    let engine = open(&store(&server.address(), "demoted"), LONG).await;
+    let engine = open(&store(&server.address(), "demoted"), PATIENT).await;
     campaign(&engine, 1, 0).await;
     let (host, port) = other.address().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
     server.command(&["REPLICAOF", &host, &port]);

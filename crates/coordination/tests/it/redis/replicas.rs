@@ -21,6 +21,7 @@ async fn nothing_counts_that_no_replica_confirms() {
     let replica = RedisServer::start_with(&["--replicaof", &host, &port, "--appendonly", "yes"]);
     eventually("the replica has everything", async || {
         master.command(&["INFO", "replication"]).contains("state=online")
+            && replica.command(&["INFO", "replication"]).contains("master_link_status:up")
     })
     .await;
     let engine = open(&store(&master.address(), "confirmed"), LENGTHS).await;
