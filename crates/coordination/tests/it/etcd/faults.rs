@@ -174,7 +174,8 @@ async fn a_watcher_that_was_cut_off_hears_what_it_missed_even_if_etcd_has_forgot
 #[tokio::test]
 async fn a_store_that_is_not_there_is_said_to_be_so() {
     let port = st2sa_testbed::free_port();
-    let error = Etcd::open(&store(&format!("etcd3+http://127.0.0.1:{port}"), "x"), lengths()).await.err().unwrap();
+    let lengths = Lengths { deadline: Span::from_millis(500), ..lengths() };
+    let error = Etcd::open(&store(&format!("etcd3+http://127.0.0.1:{port}"), "x"), lengths).await.err().unwrap();
     let text = format!("the store at 127.0.0.1:{port} cannot be used: tcp connect error: ");
     assert!(error.to_string().starts_with(&text), "{error}");
     assert!(error.to_string().contains("Connection refused"), "{error}");
