@@ -51,6 +51,8 @@ const THIS_FORMAT: u64 = 1;
 /// A lease of one second would often end between two renewals; etcd's defaults grant two at the least.
 const LEASE_SECONDS_AT_LEAST: u64 = 2;
 
+/// A campaign's lease is ended with so many tries, each of a deadline at the most: a silent server is left by the first.
+const REVOCATIONS_AT_MOST: usize = 3;
 /// The same trouble is told again after so long: requests come several times a second.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -269,8 +271,11 @@ impl Inner {
 
     /// Ends a lease that nobody needs; one that cannot be ended ends by itself.
     async fn revoke(&self, lease: i64) {
-        if let Err(failure) = self.client.revoke(lease).await {
-            tracing::debug!(%failure, "a lease is left to end by itself");
+        for _ in 0..REVOCATIONS_AT_MOST {
+            match self.client.revoke(lease).await {
+                Err(failure) if !failure.is_undone() => tracing::debug!(%failure, "a lease could not be ended"),
+                _ => return,
+            }
         }
     }
 }

@@ -172,6 +172,8 @@ pub(crate) async fn pages_are_short(engine: &(impl Engine + Datastore)) {
         let ttl = (number == 0).then(|| Span::from_secs(600));
         let set = ValueWrite::Set { name: format!("q:{number:02}"), value: value.clone(), ttl };
         engine.apply(token(1), yes(), vec![set]).await.unwrap();
+        // All of them may take longer than a leadership lasts.
+        assert_eq!(engine.ask(Request::Renew { token: token(1) }).await, Reply::Done);
     }
     let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
     assert_eq!(page.len(), ONE_PAGE);
