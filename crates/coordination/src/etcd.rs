@@ -26,10 +26,12 @@ mod values;
 mod watching;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use st2sa_core::engine::{Reply, Request, Token};
 use st2sa_core::time::Span;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use self::api::{KeyValue, TxnRequest};
 use self::client::{Client, Failure, Repeat};
@@ -48,6 +50,11 @@ pub const REQUEST_BYTES_AT_MOST: usize = 1_536 * 1_024 - 512;
 const THIS_FORMAT: u64 = 1;
 /// A lease of one second would often end between two renewals; etcd's defaults grant two at the least.
 const LEASE_SECONDS_AT_LEAST: u64 = 2;
+
+/// A campaign's lease is ended with so many tries, each of a deadline at the most: a silent server is left by the first.
+const REVOCATIONS_AT_MOST: usize = 3;
+/// The same trouble is told again after so long: requests come several times a second.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The engine of arbitrators that share an etcd.
 #[derive(Clone)]
@@ -68,6 +75,8 @@ struct Inner {
     tried: Mutex<Option<Token>>,
     storing: tokio::sync::Mutex<Storing>,
     upkeep: Upkeep,
+    /// What people were told last, and when.
+    complained: Mutex<Option<(String, Instant)>>,
     runtime: Handle,
 }
 
@@ -89,7 +98,7 @@ impl Etcd {
     /// When it cannot: it is not to be reached, it refuses us, a later release has written it.
     pub async fn open(store: &Store, lengths: Lengths) -> Result<Self, OpenError> {
         let at = store.servers.join(",");
-        let client = Client::new(store, std::time::Duration::from_nanos(lengths.deadline.0))?;
+        let client = Client::new(store, Duration::from_nanos(lengths.deadline.0))?;
         let names = Names::new(store.namespace.as_deref());
         let unusable = |problem: String| OpenError::Unusable { at: at.clone(), problem };
         let found = persistently(&client, || format(&client, &names)).await;
@@ -111,6 +120,7 @@ impl Etcd {
             tried: Mutex::default(),
             storing: tokio::sync::Mutex::default(),
             upkeep: Upkeep::default(),
+            complained: Mutex::default(),
             runtime: Handle::current(),
         };
         let engine = Self { inner: Arc::new(inner) };
@@ -208,11 +218,20 @@ impl Inner {
             Trouble::Failure(Failure::Silent(_) | Failure::Unreached(_) | Failure::Lost(_)) => {
                 tracing::debug!(at = self.at, %trouble, "etcd did not answer");
             }
-            Trouble::Failure(_) | Trouble::Damaged(_) | Trouble::Odd(_) => {
-                tracing::error!(at = self.at, %trouble, "etcd cannot be used");
-            }
+            Trouble::Failure(_) | Trouble::Damaged(_) | Trouble::Odd(_) => self.complain(trouble),
         }
         Reply::Unknown
+    }
+
+    /// Tells people, and not again for the next request that meets the same.
+    fn complain(&self, trouble: &Trouble) {
+        let (text, now) = (trouble.to_string(), Instant::now());
+        let mut complained = locked(&self.complained);
+        if complained.as_ref().is_none_or(|(last, at)| *last != text || now.duration_since(*at) >= COMPLAIN_EVERY) {
+            let cause = std::error::Error::source(trouble).map(ToString::to_string);
+            tracing::error!(at = self.at, trouble = text, cause, "etcd cannot be used");
+            *complained = Some((text, now));
+        }
     }
 
     fn failed(&self, doing: &str, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
@@ -252,8 +271,11 @@ impl Inner {
 
     /// Ends a lease that nobody needs; one that cannot be ended ends by itself.
     async fn revoke(&self, lease: i64) {
-        if let Err(failure) = self.client.revoke(lease).await {
-            tracing::debug!(%failure, "a lease is left to end by itself");
+        for _ in 0..REVOCATIONS_AT_MOST {
+            match self.client.revoke(lease).await {
+                Err(failure) if !failure.is_undone() => tracing::debug!(%failure, "a lease could not be ended"),
+                _ => return,
+            }
         }
     }
 }
@@ -282,7 +304,7 @@ async fn persistently<T, F>(client: &Client, work: impl Fn() -> F) -> Result<T, 
 where
     F: Future<Output = Result<T, Trouble>>,
 {
-    let mut tries = client.line().servers();
+    let mut tries = client.line().servers() - 1;
     loop {
         match work().await {
             Err(Trouble::Failure(Failure::Silent(_) | Failure::Lost(_) | Failure::Unreached(_))) if tries > 0 => {

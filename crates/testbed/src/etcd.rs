@@ -116,7 +116,7 @@ impl Etcd {
     /// Stops it: it says nothing more, and its connections stand.
     #[track_caller]
     pub fn stop(&self) {
-        self.server.signal(Signal::STOP);
+        self.server.stop();
     }
 
     /// Lets it go on.

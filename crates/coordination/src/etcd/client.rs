@@ -23,7 +23,7 @@ use super::api::{
     LeaseKeepAliveResponse, LeaseRevokeRequest, RangeRequest, RangeResponse, StatusRequest, TxnRequest, TxnResponse,
     WatchCreateRequest, WatchRequest, WatchResponse,
 };
-use super::line::{Line, SILENT_AFTER};
+use super::line::Line;
 use super::locked;
 use crate::store::{OpenError, Secret, Store, Tls};
 
@@ -127,7 +127,7 @@ impl Client {
         }
         let user = store.user.clone().zip(store.password.clone());
         let pass = if user.is_some() { Pass::Wanted } else { Pass::None };
-        Ok(Self { line: Line::new(servers), deadline, user, pass: Mutex::new(pass) })
+        Ok(Self { line: Line::new(servers, deadline), deadline, user, pass: Mutex::new(pass) })
     }
 
     /// The line to the servers.
@@ -232,9 +232,9 @@ impl Client {
                 let answer = match repeat {
                     Repeat::Freely if self.line.servers() > 1 => {
                         // One that is silent is left in time to ask another one.
-                        let first = SILENT_AFTER.max(self.deadline / 2);
-                        let silent = |_| Err(Failure::Lost(format!("no answer within {} ms", first.as_millis())));
-                        tokio::time::timeout(first, once).await.unwrap_or_else(silent)
+                        let half = self.deadline / 2;
+                        let silent = |_| Err(Failure::Lost(format!("no answer within {} ms", half.as_millis())));
+                        tokio::time::timeout(half, once).await.unwrap_or_else(silent)
                     }
                     Repeat::Freely | Repeat::IfUndone => once.await,
                 };
@@ -307,7 +307,9 @@ impl Client {
             match self.once(&Pass::None, request(), None, &send).await {
                 Ok(answer) => {
                     let token = MetadataValue::try_from(answer.token);
-                    break Pass::Token(token.map_err(|_| Failure::Lost("the token is unreadable".to_owned()))?);
+                    let mut token = token.map_err(|_| Failure::Lost("the token is unreadable".to_owned()))?;
+                    token.set_sensitive(true);
+                    break Pass::Token(token);
                 }
                 Err(Failure::Refused { message, .. }) if message.contains("authentication is not enabled") => {
                     tracing::warn!("etcd knows no users: its url need not name one");

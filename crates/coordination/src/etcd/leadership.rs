@@ -80,9 +80,10 @@ impl Inner {
         Ok(Reply::Unknown)
     }
 
-    /// A member of etcd that has been deposed and does not know it may still answer a keep-alive: what counts is that
-    /// afterwards the same member has read, with a quorum, in the same term. Then whoever kept the lease alive was
-    /// etcd's leader at that moment.
+    /// A leader of etcd that has been deposed and does not know it may still answer a keep-alive (later releases of etcd
+    /// ask the others first), and that its successor does not know of. So what counts is that afterwards the same member
+    /// has read, with a quorum, while it had applied nothing of a later term: then whoever kept the lease alive still
+    /// led etcd at that moment.
     pub(super) async fn renew(&self, token: &Token) -> Result<Reply, Trouble> {
         let value = codec::encode_token(token);
         for _ in 0..LOOKS_AT_MOST {
@@ -100,7 +101,7 @@ impl Inner {
                 return Ok(Reply::NotLeader);
             };
             self.hold(token.clone(), leader.lease);
-            let (kept_by, read_by) = (kept.header.unwrap_or_default(), answer.header.unwrap_or_default());
+            let (Some(kept_by), Some(read_by)) = (kept.header, answer.header) else { continue };
             let same = (kept_by.member_id, kept_by.raft_term) == (read_by.member_id, read_by.raft_term);
             if same && leader.lease == lease && kept.ttl >= self.ttl_seconds {
                 self.upkeep.renewed(read_by.revision);

@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
-/// A request given up after so long without an answer speaks against its server: etcd answers in milliseconds, in some
-/// tens of them while its disk is busy, and whoever asks gives up after a heartbeat (400 ms by default).
-pub(super) const SILENT_AFTER: Duration = Duration::from_millis(250);
+/// A request given up after so long without an answer, or after half of the deadline, speaks against its server: etcd
+/// answers in milliseconds, in some tens of them while its disk is busy.
+const SILENT_AFTER_AT_MOST: Duration = Duration::from_millis(250);
 /// Once every server has failed in a row, the next try waits for this and something on top: a crowd of arbitrators
 /// does not come back in step, and leadership (2 s) allows for several tries.
 const PAUSE_MILLISECONDS: u64 = 50;
@@ -20,6 +20,7 @@ const JITTER_MILLISECONDS: u64 = 200;
 /// The servers, and the connection to the one in use.
 pub(super) struct Line {
     servers: Vec<(String, Endpoint)>,
+    silent_after: Duration,
     state: Mutex<State>,
     /// Rises with every change of the connection; closed when the line is dropped.
     generation: watch::Sender<u64>,
@@ -48,10 +49,11 @@ pub(super) struct Connection<'a> {
 }
 
 impl Line {
-    /// A line to these servers, at least one.
-    pub(super) fn new(servers: Vec<(String, Endpoint)>) -> Self {
+    /// A line to these servers, at least one, on which whoever asks gives up at the deadline.
+    pub(super) fn new(servers: Vec<(String, Endpoint)>, deadline: Duration) -> Self {
         let state = State { server: 0, generation: 0, channel: None, failures: 0, not_before: None };
-        Self { servers, state: Mutex::new(state), generation: watch::Sender::new(0) }
+        let silent_after = SILENT_AFTER_AT_MOST.min(deadline / 2);
+        Self { servers, silent_after, state: Mutex::new(state), generation: watch::Sender::new(0) }
     }
 
     /// How many servers there are.
@@ -91,7 +93,7 @@ impl Line {
         }
     }
 
-    fn failed(&self, generation: u64, why: &dyn Display) {
+    fn failed(&self, generation: u64, why: &dyn Display, pause: Option<Duration>) {
         let mut state = self.state();
         // Many requests fail together; the first to say so counts.
         if state.generation != generation {
@@ -107,7 +109,8 @@ impl Line {
         state.server = (state.server + 1) % self.servers.len();
         state.channel = None;
         state.generation += 1;
-        state.not_before = state.failures.is_multiple_of(self.servers.len()).then(|| Instant::now() + pause());
+        let round = state.failures.is_multiple_of(self.servers.len());
+        state.not_before = pause.filter(|_| round).map(|pause| Instant::now() + pause);
         self.generation.send_replace(state.generation);
     }
 
@@ -127,7 +130,7 @@ impl Connection<'_> {
     /// The server, or the way to it, has failed: others are tried.
     pub(super) fn failed(mut self, why: &dyn Display) {
         self.judged = true;
-        self.line.failed(self.generation, why);
+        self.line.failed(self.generation, why, Some(pause()));
     }
 }
 
@@ -135,8 +138,9 @@ impl Connection<'_> {
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
-        if !self.judged && waited >= SILENT_AFTER {
-            self.line.failed(self.generation, &format!("no answer within {} ms", waited.as_millis()));
+        if !self.judged && waited >= self.line.silent_after {
+            // It has waited long enough already.
+            self.line.failed(self.generation, &format!("no answer within {} ms", waited.as_millis()), None);
         }
     }
 }
@@ -153,9 +157,8 @@ mod tests {
     use super::*;
 
     fn line(servers: &[&str]) -> Line {
-        Line::new(
-            servers.iter().map(|name| ((*name).to_owned(), Endpoint::from_static("http://127.0.0.1:1"))).collect(),
-        )
+        let servers = servers.iter().map(|name| ((*name).to_owned(), Endpoint::from_static("http://127.0.0.1:1")));
+        Line::new(servers.collect(), Duration::from_millis(400))
     }
 
     /// Which server is in use, and how many failures there were.
@@ -194,7 +197,7 @@ mod tests {
         drop(line.connection().await);
         assert_eq!(standing(&line), (0, 0));
         let mut asked = line.connection().await;
-        asked.since -= SILENT_AFTER;
+        asked.since -= Duration::from_millis(200);
         drop(asked);
         assert_eq!(standing(&line), (1, 1));
     }

@@ -109,6 +109,8 @@ fn forgettable(seen: &mut VecDeque<(Instant, i64)>, now: Instant) -> Option<i64>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etcd::api::{RangeRequest, TxnRequest};
+    use crate::etcd::client::Repeat;
 
     #[test]
     fn what_was_there_an_hour_ago_is_forgotten() {
@@ -135,6 +137,27 @@ mod tests {
         assert_eq!(seen.len(), 13);
         assert_eq!(forgettable(&mut seen, zero + Duration::from_mins(599)), Some(535));
         assert_eq!(forgettable(&mut seen, zero + Duration::from_mins(599)), None);
+    }
+
+    #[tokio::test]
+    async fn etcd_forgets_and_says_how_large_it_is() {
+        let server = st2sa_testbed::Etcd::start();
+        let store = crate::store::Store::parse(&server.url()).unwrap().store;
+        let (leader_ttl, deadline) = (st2sa_core::time::Span::from_secs(2), st2sa_core::time::Span::from_secs(5));
+        let engine = crate::etcd::Etcd::open(&store, crate::store::Lengths { leader_ttl, deadline }).await.unwrap();
+        let (inner, key) = (&engine.inner, engine.inner.names.format());
+        let (_, before) = inner.observe().await.unwrap();
+        let success = vec![crate::etcd::names::put(key.clone(), "1".to_owned(), 0)];
+        let request = TxnRequest { success, ..TxnRequest::default() };
+        inner.client.transaction(Repeat::Freely, request).await.unwrap();
+        let as_of = |revision| RangeRequest { key: key.clone(), revision, ..RangeRequest::default() };
+        assert_eq!(inner.client.range(as_of(before)).await.unwrap().kvs.len(), 1);
+        inner.keep_up(before + 1).await;
+        // By somebody else, too.
+        inner.keep_up(before + 1).await;
+        let forgotten = inner.client.range(as_of(before)).await.unwrap_err();
+        assert!(matches!(&forgotten, Failure::Refused { message, .. } if message.contains("compacted")), "{forgotten}");
+        assert!(inner.upkeep.database_bytes.load(Ordering::Relaxed) > 0);
     }
 
     #[test]

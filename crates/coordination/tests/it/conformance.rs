@@ -186,6 +186,8 @@ pub(crate) async fn pages_end_when_they_are_full(engine: &(impl Engine + Datasto
     for n in 0..=fill {
         let write = ValueWrite::Set { name: format!("q:{n:02}"), value: value.clone(), ttl: None };
         engine.apply(token(1), yes(), vec![write]).await.unwrap();
+        // All of them may take longer than a leadership lasts.
+        assert_eq!(engine.ask(Request::Renew { token: token(1) }).await, Reply::Done);
     }
     let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
     assert_eq!(page.len(), fill);

@@ -69,7 +69,8 @@ async fn both_sides_show_their_certificates() {
     let engine = open(&url(&ca, Some(mine.clone())), "tls").await;
     assert!(matches!(campaign(&engine, 1, 0).await, Reply::Won { .. }));
     assert_eq!(engine.ask(Request::Renew { token: token(1) }).await, Reply::Done);
-    let refused = async |url: String| Etcd::open(&store(&url, "tls"), lengths()).await.err().unwrap().to_string();
+    let lengths = Lengths { deadline: Span::from_secs(1), ..lengths() };
+    let refused = async |url: String| Etcd::open(&store(&url, "tls"), lengths).await.err().unwrap().to_string();
     let other = folder.path().join("other.pem");
     std::fs::write(&other, theirs.0.pem()).unwrap();
     let unknown = refused(url(&other, Some(mine))).await;
