@@ -242,6 +242,7 @@ impl Arbitrator {
             orders: 0,
             waiting: BTreeMap::new(),
             stopping_since: None,
+            stands: shell::Stands::By(None),
         };
         Ok(Self { address, inputs, received, shell, runtime, server, stop, lock })
     }

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use st2sa_coordination::Engine;
-use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, Verb};
-use st2sa_core::engine::{Reply, Request};
+use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, StoreSeen, Verb};
+use st2sa_core::engine::{LeaderSeen, Reply, Request};
 use st2sa_core::history::Record;
 use st2sa_core::message::{ToArbitrator, ToContainer};
 use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, StreamId, Term};
@@ -64,6 +64,17 @@ pub(crate) struct Shell {
     pub(crate) orders: u64,
     pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
     pub(crate) stopping_since: Option<Time>,
+    /// What was told last of who leads.
+    pub(crate) stands: Stands,
+}
+
+/// Whether it leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// It does, in this term while that is in force.
+    Leads(Option<Term>, StoreSeen),
+    /// It stands by; this one leads.
+    By(Option<LeaderSeen>),
 }
 
 impl Shell {
@@ -114,6 +125,7 @@ impl Shell {
             }
             Input::LeaderSeen(leader) => self.handle(Event::LeaderSeen(leader)),
             Input::Peer(FromPeer { from, message }) => {
+                tracing::debug!(%from, ?message, "hears");
                 if let Some(known) = self.peers.heard(now, &from) {
                     tracing::info!(peer = %from, "another arbitrator is there");
                     self.handle(Event::Peers(known));
@@ -210,7 +222,34 @@ impl Shell {
             if self.arbiter.phase().is_none() {
                 self.grants.clear();
             }
+            self.tell_leadership();
         }
+    }
+
+    /// Says who leads, and how that stands with the store, whenever it changes.
+    fn tell_leadership(&mut self) {
+        let stands = match self.arbiter.electors() {
+            None => Stands::By(self.arbiter.leader_seen().cloned()),
+            Some((_, store)) => Stands::Leads(self.arbiter.leads(clock::now()), store),
+        };
+        if self.stands == stands {
+            return;
+        }
+        match (&self.stands, &stands) {
+            (Stands::Leads(..), Stands::By(_)) => tracing::warn!("leads no more"),
+            (_, Stands::By(Some(leader))) => {
+                tracing::info!(leader = %leader.arbitrator, term = %leader.term, "stands by")
+            }
+            (_, Stands::By(None)) => tracing::info!("nobody leads"),
+            (Stands::By(_), Stands::Leads(Some(term), _)) => tracing::info!(%term, "leads"),
+            (_, Stands::Leads(None, _)) => tracing::warn!("the leadership has lapsed"),
+            (_, Stands::Leads(_, StoreSeen::There)) => tracing::info!("the store is there again"),
+            (_, Stands::Leads(_, StoreSeen::Away)) => tracing::warn!("the store is away"),
+            (_, Stands::Leads(_, StoreSeen::Extended)) => {
+                tracing::warn!("the store is away: every other elector lets this leadership go on");
+            }
+        }
+        self.stands = stands;
     }
 
     fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
@@ -232,7 +271,10 @@ impl Shell {
                     let _ = waits.send(answer);
                 }
             }
-            Command::Peer { to, message } => self.peers.tell(&to, message),
+            Command::Peer { to, message } => {
+                tracing::debug!(%to, ?message, "says");
+                self.peers.tell(&to, message);
+            }
         }
     }
 

@@ -174,12 +174,18 @@ impl Arbiter {
         if leadership.term != term {
             return;
         }
-        let Some(extension) = leadership.asked.get_mut(&ask) else { return };
-        extension.given.insert(from.clone());
-        let (given, asked_at) = (extension.given.clone(), extension.asked_at);
-        let says = |member: &ArbitratorId| *member == me || given.contains(member);
-        let enough = guard!(EveryElectorExtends, leadership.may_campaign().all(says), else !given.is_empty());
-        if enough {
+        // A promise given to a later asking holds at least as long as one given to an earlier one would: electors answer the
+        // newest asking that has reached them, which need not be the same for all of them.
+        for (_, extension) in leadership.asked.range_mut(..=ask) {
+            extension.given.insert(from.clone());
+        }
+        let says = |member: &ArbitratorId, extension: &Extension| *member == me || extension.given.contains(member);
+        let enough = |extension: &&Extension| {
+            let all = leadership.may_campaign().all(|member| says(member, extension));
+            guard!(EveryElectorExtends, all, else !extension.given.is_empty())
+        };
+        let asked_at = leadership.asked.values().filter(enough).map(|extension| extension.asked_at).max();
+        if let Some(asked_at) = asked_at {
             leadership.extended = true;
             self.confirmed(now, asked_at);
         }
