@@ -18,6 +18,8 @@ const TICK_MILLIS: u32 = 200;
 const SESSION_MILLIS_AT_MOST: u32 = 60_000;
 /// How long a server that is asked how it is may take.
 const ASK_WITHIN: Duration = Duration::from_secs(1);
+/// A server that is to stop stands still within this.
+const STILL_WITHIN: Duration = Duration::from_secs(10);
 /// Servers that belong together have found each other within this, also on a machine that is swamped.
 const TOGETHER_WITHIN: Duration = Duration::from_mins(1);
 /// How often they are looked at meanwhile.
@@ -105,16 +107,32 @@ impl ZooKeeperServer {
         self.server.start_again(|| serves(port));
     }
 
-    /// Freezes it: it keeps its connections and says nothing.
+    /// Freezes it, and waits until nothing of it moves: it keeps its connections and says nothing.
     #[track_caller]
     pub fn stop(&self) {
         self.server.signal(Signal::STOP);
+        let since = Instant::now();
+        while !self.stands_still() {
+            if since.elapsed() > STILL_WITHIN {
+                fail("ZooKeeper does not stop");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Thaws it.
     #[track_caller]
     pub fn cont(&self) {
         self.server.signal(Signal::CONT);
+    }
+
+    /// Whether each of its threads has heeded the signal.
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.server.process().pid)).or_fail("list threads");
+        tasks.flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.is_empty() || status.contains("State:\tT")
+        })
     }
 }
 

@@ -13,11 +13,6 @@ use super::proxy::{Mode, Proxy};
 use super::shared::shared;
 use super::{DEADLINE, LONG, SHORT, SOON, open, paused, put, renew, store, until, win};
 
-/// Ends, renews or begins a leadership, whichever is possible.
-async fn lead_again(engine: &ZooKeeper, process: u64) -> st2sa_core::engine::Token {
-    win(engine, process).await.0
-}
-
 #[tokio::test]
 async fn a_server_that_is_frozen_leaves_answers_unknown_and_works_on_when_it_thaws() {
     let server = ZooKeeperServer::start();
@@ -34,7 +29,7 @@ async fn a_server_that_is_frozen_leaves_answers_unknown_and_works_on_when_it_tha
     server.cont();
     until(|| patient.ask(Request::Observe), |reply| *reply != Reply::Unknown).await;
     // Its sessions may have ended while it slept.
-    let again = lead_again(&patient, 2).await;
+    let (again, _) = win(&patient, 2).await;
     assert!(matches!(put(&patient, &again, "p.Y", vec![]).await, Reply::Applied { .. }));
     until(|| renew(&hasty, &leader), |reply| *reply == Reply::NotLeader).await;
 }
@@ -111,25 +106,55 @@ async fn of_three_servers_each_may_freeze() {
             Err(error) => assert!(since.elapsed() < SOON, "{error}"),
         }
     };
-    let (mut leader, _) = win(&engine, 1).await;
-    for (round, server) in servers.iter().enumerate() {
-        let leads_the_others = server.asked("srvr").contains("Mode: leader");
+    let (leader, _) = win(&engine, 1).await;
+    let (leading, following): (Vec<_>, Vec<_>) =
+        servers.iter().partition(|server| server.asked("srvr").contains("Mode: leader"));
+    assert_eq!((leading.len(), following.len()), (1, 2));
+    for server in &following {
         server.stop();
         let since = Instant::now();
         let last = until(|| renew(&engine, &leader), |reply| *reply != Reply::Unknown).await;
-        println!("server {round} (leads: {leads_the_others}) frozen: {last:?} after {:?}", since.elapsed());
-        if last == Reply::NotLeader {
-            assert!(leads_the_others, "a follower that freezes costs no leadership");
-            leader = win(&engine, 2 + u64::try_from(round).unwrap()).await.0;
-        }
+        println!("a follower is frozen: {last:?} after {:?}", since.elapsed());
+        assert_eq!(last, Reply::Done);
         until(|| put(&engine, &leader, "p.X", vec![]), |reply| matches!(reply, Reply::Applied { .. })).await;
         server.cont();
-        while !server.asked("srvr").contains("Mode:") {
+        // It may say that it follows before it has noticed that it was left behind.
+        while !takes_writes(&[server.address()]).await {
             assert!(since.elapsed() < SOON, "the server does not come back");
             assert_ne!(renew(&engine, &leader).await, Reply::NotLeader);
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+    // The others elect one of them; sessions last on, unless that takes too long.
+    leading[0].stop();
+    let since = Instant::now();
+    let last = until(|| renew(&engine, &leader), |reply| *reply != Reply::Unknown).await;
+    println!("their leader is frozen: {last:?} after {:?}", since.elapsed());
+    // One alone has no say, whatever it still answers to those who only read.
+    following[0].stop();
+    for _ in 0..3 {
+        assert_eq!(put(&engine, &leader, "p.Y", vec![]).await, Reply::Unknown);
+        assert_eq!(renew(&engine, &leader).await, Reply::Unknown);
+    }
+}
+
+/// Whether somebody else can write there.
+async fn takes_writes(servers: &[String]) -> bool {
+    let write = async {
+        let client = zookeeper_client::Client::connect(&servers.join(",")).await?;
+        client.set_data("/st2sa", b"", None).await
+    };
+    tokio::time::timeout(Duration::from_secs(1), write).await.is_ok_and(|written| written.is_ok())
+}
+
+#[tokio::test]
+async fn the_servers_decide_how_long_a_session_lasts() {
+    // As Debian has it: no session is shorter than 4 s.
+    let server = ZooKeeperServer::start_with("tickTime=2000\n");
+    let engine = open(&server.address(), "stock", Span::from_secs(2)).await;
+    assert_eq!(engine.leader_ttl(), Some(Span::from_millis(2_666)));
+    assert_eq!(engine.describe(), format!("ZooKeeper at {}", server.address()));
+    let engine = open(shared().address(), "stock", Span::from_secs(2)).await;
+    assert_eq!(engine.leader_ttl(), Some(Span::from_secs(2)));
 }
 
 #[tokio::test]
