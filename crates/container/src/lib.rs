@@ -19,6 +19,7 @@ mod calls;
 mod check;
 mod datastore;
 mod effects;
+mod finder;
 mod gate;
 pub mod guardian;
 mod herd;
@@ -45,6 +46,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use st2sa_coordination::store::Store;
 use st2sa_core::names::{ArbitratorId, ContainerName};
 use st2sa_core::session::{Config, Session};
 use st2sa_core::time::{Span, Time};
@@ -69,8 +71,10 @@ const SOCKET_PATH_BYTES_AT_MOST: usize = 107;
 pub struct Options {
     /// Its name: one for each sensor node.
     pub name: ContainerName,
-    /// Where arbitrators listen, `host:port`.
+    /// Where arbitrators listen, `host:port`; where there are none, `store` names the leader.
     pub arbitrators: Vec<String>,
+    /// The store that arbitrators share.
+    pub store: Option<Store>,
     /// Labels, for the policy.
     pub labels: BTreeMap<String, String>,
     /// The packs, read already, and where from: they are read again when they change, and at SIGHUP.
@@ -227,7 +231,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         session: Session::new(config(&options), state.incarnation, state.succeeds, now),
         nursery: nursery::Nursery::new(home, options.packs, tokens, logbook),
         keeper,
-        links: link::Links::new(about, inputs.clone(), runtime.handle().clone()),
+        links: link::Links::new(about, inputs.clone(), runtime.handle().clone(), options.store),
         lease,
         gate,
         publisher: effects::Publisher {
@@ -256,7 +260,11 @@ fn config(options: &Options) -> Config {
         machine: identity::machine(),
         labels: options.labels.clone(),
         capacity: None,
-        arbitrators: options.arbitrators.iter().map(ArbitratorId::new).collect(),
+        arbitrators: if options.arbitrators.is_empty() {
+            vec![finder::Finder::name()]
+        } else {
+            options.arbitrators.iter().map(ArbitratorId::new).collect()
+        },
         margin: timing.margin,
         heartbeat: timing.heartbeat,
         freeze_limit: options.freeze_limit,

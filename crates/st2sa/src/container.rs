@@ -16,7 +16,7 @@ use st2sa_stackstorm::packs::{Folders, Packs};
 use st2sa_stackstorm::partition::Partition;
 
 use crate::alone;
-use crate::arbitrator::Listen;
+use crate::arbitrator::{Listen, StoreUrl};
 use crate::logging::{self, LogOptions};
 use crate::settings::{CONTAINER, Flag, Settings};
 
@@ -150,6 +150,9 @@ impl ContainerSettings {
         settings.found_out(CONTAINER, "sensor_node_name", &name);
         let get = |flag: &Option<String>, name: &'static str| settings.get::<String>(flag.as_deref(), CONTAINER, name);
         let arbitrators = settings.get::<Listed>(self.arbitrators.as_deref(), CONTAINER, "arbitrators");
+        // Who names no arbitrator, and the store that they share, has the leader found there.
+        let named = settings.source(CONTAINER, "arbitrators") != "default";
+        let store = settings.get::<StoreUrl>(None, "coordination", "url").filter(|_| !named).map(|url| url.0);
         let labels = settings.get::<Labels>(self.labels.as_deref(), CONTAINER, "labels");
         let dispatch = settings.get::<Dispatch>(self.dispatch.as_deref(), CONTAINER, "dispatch");
         settings.get::<Runtime>(None, CONTAINER, "runtime");
@@ -173,7 +176,8 @@ impl ContainerSettings {
         let alone = (!available.is_none_or(|flag| flag.0)).then(|| self.alone.read(settings));
         settings.finish()?;
         let options = Options {
-            arbitrators: arbitrators.unwrap_or_default().0,
+            arbitrators: if store.is_some() { Vec::new() } else { arbitrators.unwrap_or_default().0 },
+            store,
             labels: labels.unwrap_or_default().0,
             packs: Arc::default(),
             source: Source { folders, partition, node: name.clone() },

@@ -51,7 +51,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
     spec(ARBITRATOR, "code_settle", Some("60s"), TIME, "how long changed code must stand before running sensors move for it"),
     spec(ARBITRATOR, "policy", None, "a YAML file", "what is set for sensors, by reference or glob; read again at SIGHUP"),
     spec(CONTAINER, "sensor_node_name", None, "letters, digits, `-`, `_`, `.`; the host's name if not given", "the sensor node's name; no two containers may have the same"),
-    spec(CONTAINER, "arbitrators", Some("127.0.0.1:9110"), "HOST:PORT, with commas between several", "where arbitrators listen, in the order in which they are tried"),
+    spec(CONTAINER, "arbitrators", Some("127.0.0.1:9110"), "HOST:PORT, with commas between several", "where arbitrators listen, in the order in which they are tried; not given, and `[coordination] url` is: the leader is found through the store"),
     spec(CONTAINER, "labels", Some(""), "KEY=VALUE, with commas between several", "labels that the policy can ask for"),
     spec(CONTAINER, "dispatch", Some("stdout"), "`stdout` or `file:PATH`", "where triggers go"),
     spec(CONTAINER, "runtime", Some("host"), "`host`", "what runs sensors: the host that comes with st2sa, in the pack's own Python"),
