@@ -1,7 +1,7 @@
 //! Finds the leader through the store that arbitrators share, where no arbitrator was named.
 
-use st2sa_coordination::store::{Lengths, Store};
 use st2sa_coordination::Shared;
+use st2sa_coordination::store::{Lengths, Store};
 use st2sa_core::engine::{Reply, Request};
 use st2sa_core::names::ArbitratorId;
 use st2sa_core::time::Span;
