@@ -6,7 +6,7 @@
 //! The version of `leader` would not do: it begins at 0 again when the node is made again. The version of `term` alone
 //! would not do either: it stands until the next campaign, also when our session is over.
 //!
-//! A leadership belongs to the session that made `leader`, and ends with it: nothing but [`Inner::retake`] makes the
+//! A leadership belongs to the session that made `leader`, and ends with it: nothing but a retake makes the
 //! node again. The client keeps a session alive by pings, whether anybody renews or not; so a leadership that was not
 //! renewed for as long as a session lasts is given up, session and all.
 
