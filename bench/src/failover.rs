@@ -19,7 +19,7 @@ const AFTERWARDS: Duration = Duration::from_secs(2);
 /// Measures every kind of kill.
 pub(crate) fn run(binary: &Path, kills: u32) -> ExitCode {
     println!("probes poll every {} ms; two containers; default timing\n", INTERVAL.as_millis());
-    report::head();
+    report::head("killed with SIGKILL");
     let node = containers(binary, kills, true);
     report::line("a container with all its processes, to the next poll", &node);
     let container = containers(binary, kills, false);

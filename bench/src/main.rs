@@ -2,6 +2,7 @@
 //! what it has seen.
 
 mod failover;
+mod moves;
 mod probes;
 mod report;
 
@@ -32,10 +33,19 @@ enum Measure {
         #[arg(long, default_value_t = 30)]
         kills: u32,
     },
+    /// How long sensors pause when an operator moves them: one by one, by a drain, in a rolling upgrade
+    Moves {
+        /// How often one sensor is moved
+        #[arg(long, default_value_t = 50)]
+        moves: u32,
+        /// How many sensors a drain moves, 100 at the most
+        #[arg(long, default_value_t = 100)]
+        drained: u32,
+    },
 }
 
 fn main() -> ExitCode {
-    let Cli { binary, measure: Measure::Failover { kills } } = Cli::parse();
+    let Cli { binary, measure } = Cli::parse();
     let binary = match std::path::absolute(&binary) {
         Ok(binary) if binary.is_file() => binary,
         _ => {
@@ -43,5 +53,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    failover::run(&binary, kills.max(1))
+    match measure {
+        Measure::Failover { kills } => failover::run(&binary, kills.max(1)),
+        Measure::Moves { moves, drained } => moves::run(&binary, moves.max(1), drained.max(1)),
+    }
 }

@@ -8,7 +8,7 @@ use st2sa_testbed::{Poll, Program, Source, Testbed};
 /// How often the probes poll.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
 /// Whatever is waited for comes within this, or the measurement is given up.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Everything that runs.
 pub(crate) struct Scene {
@@ -50,6 +50,16 @@ impl Scene {
         for probe in &self.probes {
             self.next(probe, since);
         }
+    }
+
+    /// Gives an order as an operator would.
+    pub(crate) fn order(&self, order: &[&str]) {
+        let arbitrator = format!("--arbitrator={}", self.testbed.listen());
+        let yes = if order[0] == "undrain" { None } else { Some("--yes") };
+        let arguments: Vec<&str> = order.iter().copied().chain([arbitrator.as_str()]).chain(yes).collect();
+        let mut program = self.testbed.program("order", &arguments);
+        let status = program.wait(PATIENCE);
+        assert!(status.success(), "{order:?}: {status}: {}", program.log());
     }
 
     /// Waits for so many good polls of a probe: a failure is forgotten after ten.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Writes the table's head.
-pub(crate) fn head() {
-    println!("{:<58} {:>4} {:>8} {:>8} {:>8}", "killed with SIGKILL", "n", "min", "p50", "max");
+/// Writes the table's head: what is measured, and how.
+pub(crate) fn head(what: &str) {
+    println!("{what:<58} {:>4} {:>8} {:>8} {:>8}", "n", "min", "p50", "max");
 }
 
 /// Writes one line.

@@ -17,11 +17,15 @@ pub(crate) fn pass_through(args: &[OsString]) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// One kill of each kind against the debug build, so that the measurements themselves keep working.
+/// One kill of each kind, and a few moves, against the debug build, so that the measurements themselves keep working.
 pub(crate) fn smoke() -> Result<()> {
     Program::cargo().args(["build", "--locked", "--package", "st2sa"]).run()?;
-    Program::cargo()
-        .args(["run", "--locked", "--quiet", "--package", "st2sa-bench", "--"])
-        .args(["--binary", "target/debug/st2sa", "failover", "--kills", "1"])
-        .run()
+    for measure in [&["failover", "--kills=1"][..], &["moves", "--moves=2", "--drained=10"]] {
+        Program::cargo()
+            .args(["run", "--locked", "--quiet", "--package", "st2sa-bench", "--"])
+            .args(["--binary", "target/debug/st2sa"])
+            .args(measure)
+            .run()?;
+    }
+    Ok(())
 }

@@ -17,6 +17,13 @@ pub(crate) const PYTHON_VENV: Need = Need {
     probe: &["python3", "-c", "import ensurepip, venv"],
 };
 
+/// Tests of the engine on it start servers of their own.
+pub(crate) const ETCD: Need = Need {
+    what: "etcd with its `etcdctl`",
+    packages: &["etcd-server", "etcd-client"],
+    probe: &["sh", "-c", "command -v etcd && command -v etcdctl"],
+};
+
 /// Something that Debian packages bring, and the command that succeeds once it is there.
 pub(crate) struct Need {
     what: &'static str,

@@ -61,6 +61,7 @@ fn generated() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
+    needs::ETCD.ensure()?;
     Program::cargo()
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         // Else insta leaves its proposals beside the snapshots.

@@ -62,6 +62,13 @@ impl Chronicle {
         }
     }
 
+    /// Adds a record that another arbitrator has told, unless it is there.
+    pub(crate) fn add_unless_known(&self, record: HistoryRecord) {
+        if !self.inner().last.iter().rev().any(|known| *known == record) {
+            self.add(record);
+        }
+    }
+
     /// The last `limit` records that `wanted` takes, oldest first, and all that follow.
     pub(crate) fn read(
         &self,
@@ -158,7 +165,9 @@ mod tests {
         }
         let (last, mut followed) = chronicle.read(2, |record| record.fence != "1.3");
         assert_eq!(fences(&last), ["1.1", "1.2"]);
-        chronicle.add(record("1.4"));
+        // What is known already is not added again.
+        chronicle.add_unless_known(record("1.2"));
+        chronicle.add_unless_known(record("1.4"));
         assert_eq!(followed.try_recv().unwrap().fence, "1.4");
     }
 }

@@ -9,6 +9,7 @@ use st2sa_coordination::{Datastore, StoreError, ValueWrite};
 use st2sa_core::names::{Fence, SensorRef, StreamId, Term};
 use st2sa_core::time::Span;
 use st2sa_proto::v1::datastore_server::Datastore as DatastoreService;
+use st2sa_proto::v1::peers_server::Peers as PeersService;
 use st2sa_proto::v1::sessions_server::Sessions;
 use st2sa_proto::{FromArbitrator, FromContainer, v1};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -18,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::grants::Grants;
 use crate::input::Input;
+use crate::peers::understood;
 
 /// Messages that wait for one container: every status of a thousand sensors, twice. One that reads less is
 /// cut off, and greets again.
@@ -65,6 +67,22 @@ impl Sessions for Doors {
             Ok(message.encode())
         });
         Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// The other arbitrators' service.
+#[derive(Clone)]
+pub(crate) struct PeersDoor {
+    pub(crate) inputs: Sender<Input>,
+}
+
+#[tonic::async_trait]
+impl PeersService for PeersDoor {
+    async fn tell(&self, request: Request<v1::FromPeer>) -> Result<Response<v1::Heard>, Status> {
+        if let Some(said) = understood(request.get_ref())? {
+            self.inputs.send(Input::Peer(said)).map_err(|_| stopping())?;
+        }
+        Ok(Response::new(v1::Heard {}))
     }
 }
 
@@ -182,6 +200,7 @@ fn checked(name: String) -> Result<String, Status> {
 fn failed(error: &StoreError) -> Status {
     match error {
         StoreError::NotLeader => Status::failed_precondition(error.to_string()),
+        StoreError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         StoreError::Failed { source, .. } => {
             tracing::error!(%error, cause = %source, "the datastore failed");
             Status::unavailable(format!("{error}: {source}"))

@@ -1,9 +1,9 @@
 //! What the arbitrator's loop is told, by every task around it.
 
-use st2sa_core::arbiter::{Answer, ContainerView, Phase, SensorView, Verb};
-use st2sa_core::engine::{LeaderSeen, Reply, Token};
-use st2sa_core::names::{ContainerName, RequestId, SensorRef, StreamId, Term};
-use st2sa_proto::{FromArbitrator, FromContainer};
+use st2sa_core::arbiter::{Answer, ContainerView, Phase, SensorView, StoreSeen, Verb};
+use st2sa_core::engine::{Electors, LeaderSeen, Reply, Token};
+use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, SensorRef, StreamId, Term};
+use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::roster::Roster;
@@ -19,6 +19,12 @@ pub(crate) enum Input {
     Closed(StreamId),
     /// The engine has answered, or has not for a heartbeat.
     Engine(RequestId, Reply),
+    /// The engine's watch has seen the leadership change.
+    LeaderSeen(Option<LeaderSeen>),
+    /// Another arbitrator has said something.
+    Peer(FromPeer),
+    /// Does this arbitrator lead, and if not, who does?
+    WhoLeads(oneshot::Sender<Leads>),
     /// Somebody wants to know how things are.
     Look(oneshot::Sender<View>),
     /// Under which leadership may values be stored, if any is in force here?
@@ -42,12 +48,32 @@ pub(crate) enum Input {
     Terminate,
 }
 
+/// Who leads, as one arbitrator sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Leads {
+    /// This one does, and its leadership is in force.
+    pub(crate) here: bool,
+    /// Whom the store named last.
+    pub(crate) seen: Option<ArbitratorId>,
+}
+
+impl Leads {
+    /// Another one that leads.
+    pub(crate) fn other(&self, me: &ArbitratorId) -> Option<&ArbitratorId> {
+        self.seen.as_ref().filter(|seen| !self.here && *seen != me)
+    }
+}
+
 /// How things are at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) term: Option<Term>,
     pub(crate) phase: Option<Phase>,
     pub(crate) leader: Option<LeaderSeen>,
+    /// The store, for people.
+    pub(crate) engine: String,
+    /// Who may campaign, and how the leadership stands with the store: as the leader knows it.
+    pub(crate) electors: Option<(Electors, StoreSeen)>,
     pub(crate) sensors: Vec<SensorView>,
     pub(crate) containers: Vec<ContainerView>,
     /// Nobody is to take over from anybody.

@@ -11,9 +11,11 @@
 //! | signals | SIGTERM and SIGINT | the kernel | the loop |
 
 mod chronicle;
+mod follow;
 mod grants;
 mod grpc;
 mod input;
+mod peers;
 mod policies;
 pub mod policy;
 mod rest;
@@ -31,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
 use st2sa_coordination::embedded::{Embedded, OpenError};
+use st2sa_coordination::store::{self, Lengths, Store};
 use st2sa_coordination::{Datastore, Engine};
 use st2sa_core::arbiter::{Arbiter, Config};
 use st2sa_core::names::{ArbitratorId, Incarnation, Term};
@@ -40,6 +43,7 @@ use st2sa_machine::files::{self, FileError, Lock};
 use st2sa_machine::{clock, identity, signals};
 use st2sa_proto::MESSAGE_BYTES_AT_MOST;
 use st2sa_proto::v1::datastore_server::DatastoreServer;
+use st2sa_proto::v1::peers_server::PeersServer;
 use st2sa_proto::v1::sessions_server::SessionsServer;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -50,6 +54,8 @@ use policy::PolicyError;
 
 /// Of the small files in the data folder.
 const SMALL_FILE_BYTES_AT_MOST: u64 = 256;
+/// A shared store that cannot be reached at the start is tried again after this.
+const STORE_TRIED_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Answers under way may end within this once the arbitrator stops.
 const ANSWERS_END_WITHIN: Duration = Duration::from_millis(500);
 
@@ -60,6 +66,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Its own folder: the engine's files, its id, the highest term seen, the history.
     pub data_folder: PathBuf,
+    /// The store that it shares with others; without one, its own folder is the store.
+    pub store: Option<Store>,
+    /// Where others reach it, `host:port`; where it listens, if not given.
+    pub advertise: Option<String>,
     /// Lengths of time.
     pub timing: Timing,
     /// The policy file; read again at SIGHUP.
@@ -83,6 +93,9 @@ pub enum StartError {
     /// The engine's files.
     #[error(transparent)]
     Engine(#[from] OpenError),
+    /// The shared store.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// Something else of the machine.
     #[error("cannot {what}")]
     Io {
@@ -143,54 +156,68 @@ impl Arbitrator {
             .create(folder)
             .map_err(FileError::io("create", folder))?;
         let lock = Lock::take(folder, &format!("arbitrator, process {}", std::process::id()))?;
-        let me = own_id(&folder.join("id"))?;
+        let id = own_id(&folder.join("id"))?;
         let term_file = folder.join("highest_term");
         let highest = highest_term(&term_file)?;
         let chronicle = chronicle::Chronicle::open(folder)?;
-        let embedded = Embedded::open(folder)?;
-        let engine: Arc<dyn Engine> = Arc::new(embedded.clone());
-        let datastore: Arc<dyn Datastore> = Arc::new(embedded);
         let (inputs, received) = channel();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(failed("start the runtime"))?;
+        let mut timing = options.timing;
+        let (engine, datastore) = engine(options.store.as_ref(), folder, &timing, &runtime)?;
+        if let Some(granted) = engine.leader_ttl() {
+            timing.leader_ttl = granted;
+            timing.check()?;
+        }
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(options.listen));
+        let listener =
+            listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
+        let address = listener.local_addr().map_err(failed("learn its own address"))?;
+        let me = match options.store {
+            None => id,
+            Some(_) => id.reached_at(&options.advertise.unwrap_or_else(|| address.to_string())),
+        };
+        // A container has no business to send anybody elsewhere.
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default();
         let answers = rest::Answers {
             inputs: inputs.clone(),
             chronicle: chronicle.clone(),
             datastore: Arc::clone(&datastore),
-            // A container has no business to send anybody elsewhere.
-            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default(),
-            me: me.to_string(),
+            http: http.clone(),
+            me: me.clone(),
             since: Instant::now(),
         };
         let grants = grants::Grants::default();
         let (stop, stopped) = oneshot::channel();
-        let (address, server) = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind(options.listen).await;
-            let listener =
-                listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
-            let address = listener.local_addr().map_err(failed("learn its own address"))?;
-            let router = router(inputs.clone(), datastore, grants.clone(), answers);
-            // A heartbeat is not to wait for the next one.
-            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            let server = tokio::spawn(async move {
-                let stopped = async { drop(stopped.await) };
-                if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-                    tracing::error!(%error, "nobody can be answered any more");
-                }
-            });
-            Ok::<_, StartError>((address, server))
-        })?;
+        let router = router(inputs.clone(), datastore, grants.clone(), answers);
+        // A heartbeat is not to wait for the next one.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let server = runtime.spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                tracing::error!(%error, "nobody can be answered any more");
+            }
+        });
+        if !engine.exclusive() {
+            runtime.spawn(follow::follow(inputs.clone(), chronicle.clone(), http, me.clone()));
+        }
+        let watched = inputs.clone();
+        let entered = runtime.enter();
+        // Nobody listens any more when the arbitrator stops.
+        engine.watch(Box::new(move |leader| drop(watched.send(Input::LeaderSeen(leader)))));
+        drop(entered);
         tracing::info!(
-            id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(), "the arbitrator runs"
+            id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(),
+            leader_ttl = %timing.leader_ttl, "the arbitrator runs"
         );
-        let answer_within = options.timing.heartbeat;
+        let answer_within = timing.heartbeat;
         let config = Config {
-            me,
+            me: me.clone(),
             peers: Vec::new(),
-            timing: options.timing,
+            timing,
             policy: Policy::default(),
             forgetful: engine.forgetful(),
             fail_safe: false,
@@ -210,10 +237,12 @@ impl Arbitrator {
             roster: roster::Roster::default(),
             alarms: VecDeque::new(),
             policies,
+            peers: peers::Peers::new(me, runtime.handle().clone(), clock::duration(answer_within)),
             alone: options.alone,
             orders: 0,
             waiting: BTreeMap::new(),
             stopping_since: None,
+            stands: shell::Stands::By(None),
         };
         Ok(Self { address, inputs, received, shell, runtime, server, stop, lock })
     }
@@ -247,6 +276,29 @@ impl Arbitrator {
     }
 }
 
+/// The store that is shared, or the folder's own. A shared one that cannot be reached is waited for: what needs it can do
+/// nothing without.
+fn engine(
+    store: Option<&Store>,
+    folder: &Path,
+    timing: &Timing,
+    runtime: &Runtime,
+) -> Result<(Arc<dyn Engine>, Arc<dyn Datastore>), StartError> {
+    let Some(store) = store else {
+        let embedded = Embedded::open(folder)?;
+        return Ok((Arc::new(embedded.clone()), Arc::new(embedded)));
+    };
+    let lengths = Lengths { leader_ttl: timing.leader_ttl, deadline: timing.heartbeat };
+    loop {
+        match runtime.block_on(st2sa_coordination::open(store, lengths)) {
+            Ok(shared) => return Ok(shared),
+            Err(error @ store::OpenError::Newer { .. }) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, again_in = ?STORE_TRIED_AGAIN_AFTER, "waiting for the store"),
+        }
+        std::thread::sleep(STORE_TRIED_AGAIN_AFTER);
+    }
+}
+
 fn router(
     inputs: Sender<Input>,
     datastore: Arc<dyn Datastore>,
@@ -257,10 +309,11 @@ fn router(
     let sessions = SessionsServer::new(doors)
         .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
+    let peers = PeersServer::new(grpc::PeersDoor { inputs: inputs.clone() });
     let values = DatastoreServer::new(grpc::Values { inputs, datastore, grants })
         .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
-    let grpc = tonic::service::Routes::new(sessions).add_service(values);
+    let grpc = tonic::service::Routes::new(sessions).add_service(values).add_service(peers);
     grpc.prepare().into_axum_router().reset_fallback().merge(rest::routes(answers))
 }
 

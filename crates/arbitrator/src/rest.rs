@@ -1,6 +1,7 @@
 //! What people and the command line ask over REST: how things are, the history, the sensors' logs.
 
 mod documents;
+mod forward;
 mod logs;
 mod orders;
 mod values;
@@ -21,7 +22,8 @@ use axum::{Json, Router};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use st2sa_coordination::Datastore;
-use st2sa_proto::rest::{self, HistoryRecord, NDJSON, Problem};
+use st2sa_core::names::ArbitratorId;
+use st2sa_proto::rest::{self, HistoryRecord, NDJSON, Problem, Status};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 
@@ -32,6 +34,8 @@ use crate::input::{Input, View};
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// A body: a value of the datastore, each byte of which may be written as `\u0000`, and what is around it.
 const BODY_BYTES_AT_MOST: usize = 6 * crate::grpc::VALUE_BYTES_AT_MOST + 64 * 1024;
+/// A standby asks the leader how things are, and does without if there is no answer.
+const LEADER_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// Records of the history, where nothing else is asked for.
 const RECORDS: usize = 100;
 
@@ -43,7 +47,7 @@ pub(crate) struct Answers {
     pub(crate) datastore: Arc<dyn Datastore>,
     pub(crate) http: reqwest::Client,
     /// The arbitrator's lasting id.
-    pub(crate) me: String,
+    pub(crate) me: ArbitratorId,
     pub(crate) since: Instant,
 }
 
@@ -68,10 +72,12 @@ pub(crate) fn routes(answers: Answers) -> Router {
         .route(rest::DRAIN, post(orders::drain))
         .route(rest::UNDRAIN, post(orders::undrain))
         .route(rest::FORGET, post(orders::forget))
+        .route(rest::FAIL_SAFE, post(orders::fail_safe))
         .route(rest::DATASTORE, get(values::list))
         .route(rest::VALUE, get(values::get).put(values::set).delete(values::delete))
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing_here)
+        .layer(axum::middleware::from_fn_with_state(answers.clone(), forward::to_the_leader))
         .layer(DefaultBodyLimit::max(BODY_BYTES_AT_MOST))
         .layer(axum::middleware::from_fn(no_strangers_page))
         .with_state(answers)
@@ -100,10 +106,25 @@ impl Answers {
 }
 
 async fn status(State(answers): State<Answers>) -> Response {
-    match answers.look().await {
-        Ok(view) => Json(documents::status(&view, &answers.me, answers.since.elapsed())).into_response(),
-        Err(response) => response,
+    let view = match answers.look().await {
+        Ok(view) => view,
+        Err(response) => return response,
+    };
+    let mut status = documents::status(&view, answers.me.as_str(), answers.since.elapsed());
+    // A standby knows how it is itself; of sensors and containers the leader alone does.
+    if let Some(leader) = forward::leader(&answers).await
+        && let Some(leaders) = leaders_status(&answers, &leader).await
+    {
+        let Status { sensors, containers, alarms, electors, fail_safe, store, .. } = leaders;
+        status = Status { sensors, containers, alarms, electors, fail_safe, store, ..status };
     }
+    Json(status).into_response()
+}
+
+async fn leaders_status(answers: &Answers, leader: &str) -> Option<Status> {
+    let url = format!("http://{leader}{}", rest::STATUS);
+    let answer = answers.http.get(url).timeout(LEADER_ANSWERS_WITHIN).send().await.ok()?;
+    answer.json().await.ok()
 }
 
 async fn sensors(State(answers): State<Answers>) -> Response {

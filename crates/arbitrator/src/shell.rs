@@ -7,21 +7,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use st2sa_coordination::Engine;
-use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, Verb};
-use st2sa_core::engine::{Reply, Request};
+use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, StoreSeen, Verb};
+use st2sa_core::engine::{LeaderSeen, Reply, Request};
 use st2sa_core::history::Record;
 use st2sa_core::message::{ToArbitrator, ToContainer};
-use st2sa_core::names::{ContainerName, RequestId, StreamId, Term};
+use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, StreamId, Term};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::{clock, files};
 use st2sa_proto::rest::HistoryRecord;
-use st2sa_proto::{FromArbitrator, FromContainer};
+use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chronicle::Chronicle;
 use crate::grants::Grants;
-use crate::input::{Input, View};
+use crate::input::{Input, Leads, View};
+use crate::peers::Peers;
 use crate::policies::Policies;
 use crate::roster::{Entry, Roster};
 
@@ -56,12 +57,24 @@ pub(crate) struct Shell {
     pub(crate) roster: Roster,
     pub(crate) alarms: VecDeque<String>,
     pub(crate) policies: Policies,
+    pub(crate) peers: Peers,
     /// Nobody is to take over from anybody.
     pub(crate) alone: bool,
     /// Orders given so far, and those that wait for the arbiter's answer.
     pub(crate) orders: u64,
     pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
     pub(crate) stopping_since: Option<Time>,
+    /// What was told last of who leads.
+    pub(crate) stands: Stands,
+}
+
+/// Whether it leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// It does, in this term while that is in force.
+    Leads(Option<Term>, StoreSeen),
+    /// It stands by; this one leads.
+    By(Option<LeaderSeen>),
 }
 
 impl Shell {
@@ -109,6 +122,20 @@ impl Shell {
             Input::Engine(request, reply) => {
                 self.note_store(now, reply == Reply::Unknown);
                 self.handle(Event::Engine { request, reply });
+            }
+            Input::LeaderSeen(leader) => self.handle(Event::LeaderSeen(leader)),
+            Input::Peer(FromPeer { from, message }) => {
+                tracing::debug!(%from, ?message, "hears");
+                if let Some(known) = self.peers.heard(now, &from) {
+                    tracing::info!(peer = %from, "another arbitrator is there");
+                    self.handle(Event::Peers(known));
+                }
+                self.handle(Event::Peer { from, message });
+            }
+            Input::WhoLeads(answer) => {
+                let seen = self.arbiter.leader_seen().map(|seen| seen.arbitrator.clone());
+                // Whoever asked may have gone.
+                let _ = answer.send(Leads { here: self.arbiter.leads(now).is_some(), seen });
             }
             Input::Look(answer) => drop(answer.send(self.view(now))),
             Input::MayStore(answer) => {
@@ -195,7 +222,34 @@ impl Shell {
             if self.arbiter.phase().is_none() {
                 self.grants.clear();
             }
+            self.tell_leadership();
         }
+    }
+
+    /// Says who leads, and how that stands with the store, whenever it changes.
+    fn tell_leadership(&mut self) {
+        let stands = match self.arbiter.electors() {
+            None => Stands::By(self.arbiter.leader_seen().cloned()),
+            Some((_, store)) => Stands::Leads(self.arbiter.leads(clock::now()), store),
+        };
+        if self.stands == stands {
+            return;
+        }
+        match (&self.stands, &stands) {
+            (Stands::Leads(..), Stands::By(_)) => tracing::warn!("leads no more"),
+            (_, Stands::By(Some(leader))) => {
+                tracing::info!(leader = %leader.arbitrator, term = %leader.term, "stands by")
+            }
+            (_, Stands::By(None)) => tracing::info!("nobody leads"),
+            (Stands::By(_), Stands::Leads(Some(term), _)) => tracing::info!(%term, "leads"),
+            (_, Stands::Leads(None, _)) => tracing::warn!("the leadership has lapsed"),
+            (_, Stands::Leads(_, StoreSeen::There)) => tracing::info!("the store is there again"),
+            (_, Stands::Leads(_, StoreSeen::Away)) => tracing::warn!("the store is away"),
+            (_, Stands::Leads(_, StoreSeen::Extended)) => {
+                tracing::warn!("the store is away: every other elector lets this leadership go on");
+            }
+        }
+        self.stands = stands;
     }
 
     fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
@@ -217,8 +271,10 @@ impl Shell {
                     let _ = waits.send(answer);
                 }
             }
-            // One arbitrator alone has no peers.
-            Command::Peer { .. } => {}
+            Command::Peer { to, message } => {
+                tracing::debug!(%to, ?message, "says");
+                self.peers.tell(&to, message);
+            }
         }
     }
 
@@ -228,6 +284,11 @@ impl Shell {
                 let holder = self.roster.holder(stream).map(|entry| (entry.about.host.clone(), entry.about.pid));
                 let (host, pid) = holder.unwrap_or_else(|| ("a host that has not come back yet".to_owned(), 0));
                 FromArbitrator::NameTaken { machine, host, pid }
+            }
+            // A container needs to know where, not who.
+            ToContainer::NotLeader { leader: Some(leader) } => {
+                let leader = leader.address().map(ArbitratorId::new).or(Some(leader));
+                FromArbitrator::Message(ToContainer::NotLeader { leader })
             }
             message => {
                 match &message {
@@ -364,6 +425,8 @@ impl Shell {
             term: self.arbiter.leads(now),
             phase: self.arbiter.phase().copied(),
             leader: self.arbiter.leader_seen().cloned(),
+            engine: self.engine.describe(),
+            electors: self.arbiter.electors().map(|(electors, store)| (electors.clone(), store)),
             sensors: self.arbiter.sensors(),
             containers: self.arbiter.containers(),
             roster: self.roster.clone(),

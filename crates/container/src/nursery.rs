@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::guardian::Told;
 use crate::input::Whose;
 use crate::keeper::Keeper;
-use crate::logbook::Logbook;
+use crate::logbook::{Logbook, Stream};
 use crate::sockets::Tokens;
 use crate::wire::{self, Do, Operation};
 use child::{Child, Phase};
@@ -272,9 +272,16 @@ impl Nursery {
         if child.phase == Phase::Idle && may_act {
             child.phase = Phase::Stopping { until: now + STOPPED_WITHIN };
             child.tell(Do::Stop);
-        } else {
-            self.end(number, keeper);
+            return;
         }
+        if let Phase::Polling { since, .. } = child.phase
+            && let Some(known) = self.sensors.get_mut(&child.sensor)
+        {
+            let how = format!("its process was ended in the middle of a poll that had lasted {}", now.since(since));
+            self.logbook.write(&child.sensor, Stream::Log, Some("ERROR"), &how);
+            known.last_error = Some(how);
+        }
+        self.end(number, keeper);
     }
 
     // What processes say.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use st2sa_core::engine::{Body, Electors, Entry, Intent, Key, Record, Registered, Value};
+use st2sa_core::engine::{Body, Electors, Entry, Intent, Key, Record, Registered, Token, Value};
 use st2sa_core::names::SensorRef;
 use st2sa_core::names::{
     ArbitratorId, ContainerName, Digest, EntryId, Fence, Incarnation, Machine, Registration, Term,
@@ -77,6 +77,47 @@ pub(crate) fn encode(value: &Value) -> String {
         }),
     };
     json.to_string()
+}
+
+/// A leadership's token as text; equal tokens are equal texts.
+pub(crate) fn encode_token(token: &Token) -> String {
+    json!(TokenText::from(token)).to_string()
+}
+
+/// A leadership's token.
+pub(crate) fn token(key: &str, text: &str) -> Result<Token, Damaged> {
+    read(key, text).map(TokenText::into)
+}
+
+/// The term's record as text: the term, and whose it is.
+pub(crate) fn encode_term(term: Term, token: &Token) -> String {
+    json!({ "term": term.0, "token": TokenText::from(token) }).to_string()
+}
+
+/// The term's record.
+pub(crate) fn term(key: &str, text: &str) -> Result<(Term, Token), Damaged> {
+    #[derive(Deserialize)]
+    struct Text {
+        term: u64,
+        token: TokenText,
+    }
+    read(key, text).map(|Text { term, token }| (Term(term), token.into()))
+}
+
+/// A sensor's value as text, with when its time is over (milliseconds of Unix time; 0 for never).
+pub(crate) fn encode_stored(value: &str, until: u64) -> String {
+    json!({ "value": value, "until": until }).to_string()
+}
+
+/// A sensor's value, and when its time is over.
+pub(crate) fn stored(key: &str, text: &str) -> Result<(String, u64), Damaged> {
+    #[derive(Deserialize)]
+    struct Text {
+        value: String,
+        #[serde(default)]
+        until: u64,
+    }
+    read(key, text).map(|Text { value, until }| (value, until))
 }
 
 /// The longest `session_ttl` still running.
@@ -186,6 +227,28 @@ pub(crate) fn sensor(name: &str, prefix: &str) -> SensorRef {
 
 fn read<'a, T: Deserialize<'a>>(key: &str, text: &'a str) -> Result<T, Damaged> {
     serde_json::from_str(text).map_err(|source| Damaged { key: key.to_owned(), source })
+}
+
+/// A token in words.
+#[derive(Serialize, Deserialize)]
+struct TokenText {
+    arbitrator: String,
+    incarnation: u64,
+    attempt: u64,
+}
+
+impl From<&Token> for TokenText {
+    fn from(token: &Token) -> Self {
+        let Token { arbitrator, incarnation, attempt } = token;
+        Self { arbitrator: arbitrator.as_str().to_owned(), incarnation: incarnation.0, attempt: *attempt }
+    }
+}
+
+impl From<TokenText> for Token {
+    fn from(text: TokenText) -> Self {
+        let TokenText { arbitrator, incarnation, attempt } = text;
+        Self { arbitrator: ArbitratorId::new(arbitrator), incarnation: Incarnation(incarnation), attempt }
+    }
 }
 
 /// A fence as two numbers.
@@ -299,6 +362,10 @@ mod tests {
         assert_eq!(intent("k", &encode(&Value::Intent(intent_.clone()))).unwrap(), intent_);
         assert_eq!(digest("k", &encode(&Value::Digest(Digest(u64::MAX)))).unwrap(), Digest(u64::MAX));
         assert_eq!(ttl("k", &encode(&Value::Ttl(Span(9)))).unwrap(), Span(9));
+        let token_ = Token { arbitrator: ArbitratorId::new("a"), incarnation: Incarnation(u64::MAX), attempt: 3 };
+        assert_eq!(token("k", &encode_token(&token_)).unwrap(), token_);
+        assert_eq!(term("k", &encode_term(Term(7), &token_)).unwrap(), (Term(7), token_));
+        assert_eq!(stored("k", &encode_stored("a \"b\"", 9)).unwrap(), ("a \"b\"".to_owned(), 9));
         for bytes in [&b"{\"a\": 1}"[..], &[0xFF, 0x00, 0x7F], b""] {
             let entry_ = Entry {
                 id: EntryId(u128::MAX),

@@ -2,18 +2,25 @@
 //!
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
-//! engine is both, in files of one machine; [`zookeeper`] is both, for many.
+//! engine is both, in files of one machine; [`etcd`], [`redis`] and [`zookeeper`] are both,
+//! on servers that several arbitrators share.
 
 mod codec;
 pub mod embedded;
+pub mod etcd;
+pub mod redis;
 pub mod store;
+pub mod url;
 pub mod zookeeper;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use st2sa_core::engine::{LeaderSeen, Reply, Request, Token};
 use st2sa_core::time::Span;
+
+use crate::store::{Kind, Lengths, OpenError, Store};
 
 /// What a trait's method returns that waits for a store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -83,6 +90,25 @@ pub trait Datastore: Send + Sync + 'static {
     fn apply(&self, under: Token, still: Still, writes: Vec<ValueWrite>) -> Answer<'_, Result<(), StoreError>>;
 }
 
+/// A store that is shared, as an engine and as the sensors' datastore.
+pub type Shared = (Arc<dyn Engine>, Arc<dyn Datastore>);
+
+/// Opens a shared store.
+///
+/// # Errors
+/// When it cannot be reached, refuses us, or was written by a later release.
+pub async fn open(store: &Store, lengths: Lengths) -> Result<Shared, OpenError> {
+    match store.kind {
+        Kind::Redis => redis::Redis::open(store, lengths).await.map(shared),
+        Kind::ZooKeeper => zookeeper::ZooKeeper::open(store, lengths).await.map(shared),
+        Kind::Etcd => etcd::Etcd::open(store, lengths).await.map(shared),
+    }
+}
+
+fn shared<T: Engine + Datastore + Clone>(engine: T) -> Shared {
+    (Arc::new(engine.clone()), Arc::new(engine))
+}
+
 /// A page of values ends with the one that reaches this, in bytes.
 pub const PAGE_BYTES: usize = 8 << 20;
 
@@ -122,6 +148,14 @@ pub enum StoreError {
     /// The leadership in whose name it was asked is over; nothing was written.
     #[error("this arbitrator does not lead any more")]
     NotLeader,
+    /// The store does not take so much at once; nothing was written, and never will be.
+    #[error("{what} are more than the store takes at once: {limit} at the most")]
+    TooLarge {
+        /// What there is too much of: `the bytes of one request`.
+        what: &'static str,
+        /// How many of them it takes.
+        limit: usize,
+    },
     /// The store failed.
     #[error("{doing} failed")]
     Failed {
@@ -130,13 +164,5 @@ pub enum StoreError {
         /// Why it failed.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The store would not take it; nothing was sent.
-    #[error("{what} is too large for the store, which takes {limit} bytes at most")]
-    TooLarge {
-        /// What.
-        what: String,
-        /// The limit, in bytes.
-        limit: usize,
     },
 }

@@ -18,7 +18,7 @@ pub struct Store {
     pub password: Option<Secret>,
     /// TLS; without it the connection is in the clear.
     pub tls: Option<Tls>,
-    /// Keeps several installations of StackStorm on one store apart: our keys begin with `st2sa/<namespace>/`, `st2sa/default/` where
+    /// Keeps several installations on one store apart: our keys begin with `st2sa/<namespace>/`, `st2sa/default/` where
     /// it is not given. None of them is below one of tooz's own prefixes, where they would show as groups or members.
     pub namespace: Option<String>,
     /// Redis: the number of the database.

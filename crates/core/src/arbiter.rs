@@ -38,14 +38,14 @@ pub use leadership::Phase;
 pub use operator::{Answer, Planned, Suppose, Verb};
 use register::Member;
 use sensor::Sensor;
-pub use view::{ContainerView, InstanceView, SensorView};
+pub use view::{ContainerView, InstanceView, SensorView, StoreSeen};
 
 /// What one arbitrator is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// Its lasting id.
     pub me: ArbitratorId,
-    /// The other arbitrators.
+    /// The other arbitrators, as far as is known at the start; see [`Event::Peers`].
     pub peers: Vec<ArbitratorId>,
     /// Lengths of time; [`Timing::check`] has passed.
     pub timing: Timing,
@@ -103,6 +103,8 @@ pub enum Event {
     },
     /// The operators' policy was read again.
     Policy(Policy),
+    /// Which other arbitrators there are, as far as is known by now.
+    Peers(Vec<ArbitratorId>),
 }
 
 /// What the shell does for the arbiter, in order.
@@ -217,6 +219,7 @@ impl Arbiter {
             Event::Peer { from, message } => self.on_peer(now, &from, &message),
             Event::Operator { request, who, at, verb } => self.on_operator(now, request, Intent { who, at }, verb),
             Event::Policy(policy) => self.on_policy(policy),
+            Event::Peers(peers) => Arc::make_mut(&mut self.config).peers = peers,
         }
         self.on_time(now);
         self.expected = self.next_deadline().map(|(deadline, _)| deadline);

@@ -284,6 +284,14 @@ pub enum ToContainer {
         /// Echoed.
         sent_at: Time,
     },
+    /// The heartbeat is heard, and will be acknowledged once that is safe: the lease does not change, and this stream is the
+    /// right one (rule 9: an engine that may forget has claims wait).
+    NotYet {
+        /// The session.
+        session: SessionId,
+        /// Echoed.
+        sent_at: Time,
+    },
     /// What to be.
     SetStatus {
         /// The sensor.

@@ -45,8 +45,22 @@ name! {
     ContainerName
 }
 name! {
-    /// An arbitrator's lasting id, kept on its own disk.
+    /// An arbitrator's lasting id, kept on its own disk; where several share a store, with the address at which the
+    /// others reach it behind an `@`: `ops-1-5f3a21c0@10.0.0.1:9110`.
     ArbitratorId
+}
+
+impl ArbitratorId {
+    /// The id of an arbitrator that others reach at `address`.
+    #[must_use]
+    pub fn reached_at(&self, address: &str) -> Self {
+        Self::new(format!("{self}@{address}"))
+    }
+
+    /// Where it is reached, if its id says so.
+    pub fn address(&self) -> Option<&str> {
+        self.as_str().split_once('@').map(|(_, address)| address)
+    }
 }
 
 impl SensorRef {

@@ -300,6 +300,7 @@ impl Session {
             ToContainer::Resigning if current => self.try_another(now, None),
             ToContainer::Left if current => self.on_left(now),
             ToContainer::Ack { session, sequence, sent_at } => self.on_ack(now, session, sequence, sent_at),
+            ToContainer::NotYet { session, sent_at } => self.on_not_yet(now, session, sent_at),
             ToContainer::SetStatus { sensor, fence, status } => self.on_status(now, &sensor, fence, status),
             ToContainer::PollNow { sensor, fence } => {
                 if let Some(instance) = self.instances.get_mut(&sensor) {

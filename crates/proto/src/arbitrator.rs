@@ -85,6 +85,9 @@ impl FromArbitrator {
             Message::Ack(v1::Ack { session, sequence, sent_at_ns }) => {
                 ToContainer::Ack { session: SessionId(session), sequence, sent_at: Time(sent_at_ns) }
             }
+            Message::NotYet(v1::NotYet { session, sent_at_ns }) => {
+                ToContainer::NotYet { session: SessionId(session), sent_at: Time(sent_at_ns) }
+            }
             Message::SetStatus(set_status) => decode_set_status(set_status).within("set_status")?,
             Message::Committed(v1::Committed { sensor, entry }) => {
                 let (sensor, entry) = decode_subject(&sensor, &entry).within("committed")?;
@@ -125,6 +128,9 @@ fn encode_message(message: &ToContainer) -> Message {
         }
         ToContainer::Ack { session, sequence, sent_at } => {
             Message::Ack(v1::Ack { session: session.0, sequence: *sequence, sent_at_ns: sent_at.0 })
+        }
+        ToContainer::NotYet { session, sent_at } => {
+            Message::NotYet(v1::NotYet { session: session.0, sent_at_ns: sent_at.0 })
         }
         ToContainer::SetStatus { sensor, fence, status } => Message::SetStatus(v1::SetStatus {
             sensor: sensor.to_string(),

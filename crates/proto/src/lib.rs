@@ -10,6 +10,7 @@ mod container;
 mod instance;
 mod journal;
 mod names;
+mod peer;
 pub mod rest;
 #[rustfmt::skip]
 #[path = "generated/st2sa.v1.rs"]
@@ -20,6 +21,7 @@ pub use arbitrator::{FromArbitrator, InstancePolicy};
 pub use checked::Malformed;
 pub use container::{About, FromContainer};
 pub use instance::InstanceReport;
+pub use peer::FromPeer;
 
 /// The protocol that this release speaks.
 pub const PROTOCOL: u32 = 1;

@@ -68,6 +68,9 @@ pub const UNDRAIN: &str = "/v1/containers/{ref}/undrain";
 /// POST an [`Order`]: a lost container will not come back; it is not shown any more.
 pub const FORGET: &str = "/v1/containers/{ref}/forget";
 
+/// POST a [`Switch`]: turns fail-safe on or off, for every arbitrator that shares the store.
+pub const FAIL_SAFE: &str = "/v1/fail-safe";
+
 /// A list of [`Value`]s, in the order of their names: the sensors' datastore.
 ///
 /// Query: `prefix` (names that begin so), `after` (names behind this one), `limit` (so many; at most, and unless said
@@ -104,6 +107,12 @@ pub mod word {
     pub const LEADER: &str = "leader";
     /// Of [`super::Status::role`]; an arbitrator's, not an instance's.
     pub const STANDS_BY: &str = "standby";
+    /// Of [`super::Status::store`].
+    pub const THERE: &str = "there";
+    /// Of [`super::Status::store`].
+    pub const AWAY: &str = "away";
+    /// Of [`super::Status::store`].
+    pub const EXTENDED: &str = "extended";
     /// Of [`super::LogLine::stream`].
     pub const STDOUT: &str = "stdout";
     /// Of [`super::LogLine::stream`].
@@ -230,6 +239,19 @@ pub struct Status {
     pub containers: ContainerCounts,
     /// What somebody should look at.
     pub alarms: Vec<String>,
+    /// The store that arbitrators share, or an arbitrator's own: `etcd at 10.0.0.1:2379`.
+    #[serde(default)]
+    pub engine: String,
+    /// How the leadership stands with the store: `there`, `away`, `extended` (by the word of every other elector), or
+    /// empty where nobody leads.
+    #[serde(default)]
+    pub store: String,
+    /// The arbitrators that may campaign, as the leader knows them.
+    #[serde(default)]
+    pub electors: Vec<String>,
+    /// Whether a leadership may be extended while the store is away.
+    #[serde(default)]
+    pub fail_safe: bool,
 }
 
 /// Sensors, counted.
@@ -312,6 +334,15 @@ pub struct Order {
     /// Where to, of a move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+}
+
+/// What is to be on, or off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// Who wants it so, for the log: `anne@desk`.
+    pub who: String,
+    /// On, or off.
+    pub on: bool,
 }
 
 /// What came of an order.

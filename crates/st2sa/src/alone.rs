@@ -41,6 +41,9 @@ impl AloneSettings {
         st2sa_arbitrator::Options {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
             data_folder: data_folder.unwrap_or_default(),
+            // Whoever runs alone shares nothing.
+            store: None,
+            advertise: None,
             timing: Timing { session_ttl: SESSION_TTL, ..Timing::default() },
             policy: settings.get::<PathBuf>(None, ARBITRATOR, "policy"),
             alone: true,

@@ -9,6 +9,8 @@ use anyhow::Context;
 use clap::Args;
 use st2sa_arbitrator::policy::PolicyFile;
 use st2sa_arbitrator::{Options, StartError};
+use st2sa_coordination::store::Store;
+use st2sa_coordination::url::UrlError;
 use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
@@ -98,8 +100,7 @@ impl ArbitratorSettings {
         settings.only_known(ARBITRATOR);
         let flags = self;
         let listen = settings.get::<Listen>(flags.listen.as_deref(), ARBITRATOR, "listen");
-        // With one arbitrator, nobody has to be told where another one is.
-        settings.get::<String>(flags.advertise.as_deref(), ARBITRATOR, "advertise");
+        let advertise = settings.get::<HostPort>(flags.advertise.as_deref(), ARBITRATOR, "advertise");
         let data_folder = settings.get::<PathBuf>(flags.data_dir.as_deref(), ARBITRATOR, "data_dir");
         let time = |flag: &Option<String>, name, default| {
             settings.get::<Span>(flag.as_deref(), ARBITRATOR, name).unwrap_or(default)
@@ -127,17 +128,46 @@ impl ArbitratorSettings {
         {
             settings.wrong(error.to_string());
         }
-        for (section, name) in [("coordination", "url"), ("coordination", "lock_timeout")] {
-            settings.get::<String>(None, section, name);
-        }
+        let store = settings.get::<StoreUrl>(None, "coordination", "url").map(|url| url.0);
+        settings.get::<String>(None, "coordination", "lock_timeout");
         settings.finish()?;
         Ok(Options {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
             data_folder: data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator")),
+            store,
+            advertise: advertise.map(|advertise| advertise.0),
             timing,
             policy,
             alone: false,
         })
+    }
+}
+
+/// Where others reach something.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPort(pub(crate) String);
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', ' ']));
+        match port.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(port)) if port > 0 => Ok(Self(text.to_owned())),
+            _ => Err("an address that others can reach is written HOST:PORT".to_owned()),
+        }
+    }
+}
+
+/// The store that arbitrators share, as StackStorm's own option names it.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreUrl(pub(crate) Store);
+
+impl FromStr for StoreUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        Store::parse(text).map(|parsed| Self(parsed.store))
     }
 }
 

@@ -111,6 +111,9 @@ pub(crate) enum Question {
     /// Show a lost container no more: it will not come back
     #[command(after_help = AFTER_ORDERS)]
     Forget(orders::ForgetOrder),
+    /// Turn fail-safe on or off: whether the leader may go on while the store is away, by the word of every other arbitrator
+    #[command(after_help = AFTER_ORDERS)]
+    FailSafe(orders::FailSafeOrder),
     /// Read and write what sensors keep
     #[command(after_help = AFTER_ORDERS)]
     Datastore(values::DatastoreOrder),
@@ -161,6 +164,7 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
         Question::Drain(order) => order.give(paper).await,
         Question::Undrain(order) => order.give(paper).await,
         Question::Forget(order) => order.give(paper).await,
+        Question::FailSafe(order) => order.give(paper).await,
         Question::Datastore(order) => order.give(paper).await,
     };
     match asked {

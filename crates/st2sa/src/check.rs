@@ -115,7 +115,7 @@ fn as_json(packs: &Packs, loaded: &Loaded) -> String {
     let disabled = packs.disabled.iter().map(|disabled| {
         json!({
             "pack": disabled.pack,
-            "ref": disabled.reference.as_ref().map(|reference| reference.as_str()),
+            "ref": disabled.reference.as_ref().map(st2sa_core::names::SensorRef::as_str),
             "file": disabled.file.display().to_string(),
             "line": disabled.line,
             "problem": disabled.reason,

@@ -33,9 +33,11 @@ impl LogOptions {
         vec![format!("--log-format={format}"), format!("--log={}", self.log)]
     }
 
-    /// The same for a program whose answer is what counts: without more being asked for, it logs nothing but errors.
+    /// The same for a program whose answer is what counts: without more being asked for, it logs nothing but errors, and
+    /// of those none that are its answer.
     pub(crate) fn quiet(&self) -> Self {
-        let log = if self.log == DEFAULT { "error".to_owned() } else { self.log.clone() };
+        let answers = "st2sa_container::nursery::heard=off";
+        let log = if self.log == DEFAULT { format!("error,{answers}") } else { self.log.clone() };
         Self { log_format: self.log_format, log }
     }
 }

@@ -180,14 +180,20 @@ impl FromStr for Flag {
     }
 }
 
-/// Without the user and the password of a URL.
+/// Without the user and the password of a URL, also where they stand among its options.
 fn masked(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://…@{}", &rest[at + 1..]),
-        None => value.to_owned(),
-    }
+    let rest = match rest[..end].rfind('@') {
+        Some(at) => format!("…@{}", &rest[at + 1..]),
+        None => rest.to_owned(),
+    };
+    let Some((place, query)) = rest.split_once('?') else { return format!("{scheme}://{rest}") };
+    let masked = query.split('&').map(|option| match option.split_once('=') {
+        Some((name, _)) if name.contains("password") => format!("{name}=…"),
+        _ => option.to_owned(),
+    });
+    format!("{scheme}://{place}?{}", masked.collect::<Vec<_>>().join("&"))
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -260,5 +266,6 @@ mod tests {
         assert_eq!(masked("redis://user:secret@host:6379/0?x=y"), "redis://…@host:6379/0?x=y");
         assert_eq!(masked("redis://host:6379?sentinel=a@b"), "redis://host:6379?sentinel=a@b");
         assert_eq!(masked("file:/a@b"), "file:/a@b");
+        assert_eq!(masked("redis://host?sentinel=a&password=secret"), "redis://host?sentinel=a&password=…");
     }
 }

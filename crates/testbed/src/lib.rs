@@ -6,12 +6,15 @@
 
 mod acting;
 mod ask;
+mod etcd;
 mod failure;
 mod packs;
 mod polls;
 mod program;
+mod redis;
 mod server;
 mod slots;
+mod small_disk;
 mod source;
 mod testbed;
 mod triggers;
@@ -20,11 +23,14 @@ mod zookeeper;
 use std::time::Duration;
 
 pub use acting::can_act;
+pub use etcd::{Certificates, Etcd};
 pub use packs::Pack;
 pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};
 pub use program::Program;
+pub use redis::{RedisSentinels, RedisServer};
 pub use rustix::process::Signal;
 pub use server::{Recipe, Server};
+pub use small_disk::SmallDisk;
 pub use source::Source;
 pub use st2sa_machine::processes::Process;
 pub use testbed::{Placement, Testbed, free_port};

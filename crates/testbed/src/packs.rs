@@ -10,6 +10,8 @@ use crate::source::Source;
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packs");
 /// What every test sensor imports.
 const SHARED: &str = "at_source.py";
+/// Nothing is wrong with [`Pack::Ill`] before this file is in the testbed's folder.
+const ONCE: &str = "fall-ill";
 /// As many classes as `ticker.py` has.
 const TICKERS_AT_MOST: u32 = 99;
 
@@ -26,6 +28,14 @@ pub enum Pack {
     Forker,
     /// `cursor.Cursor`: dispatches the next three numbers, then stores the last of them in the datastore.
     Cursor,
+    /// `ill.Ill`: a ticker that from [`Pack::fall_ill`] on does in its polls what `how` names (a method of it: `hangs`,
+    /// `raises`, `dies`, `exits`, `hogs`, `floods`) on the container `on`; on every one, if that is empty.
+    Ill {
+        /// What goes wrong.
+        how: &'static str,
+        /// Where.
+        on: &'static str,
+    },
 }
 
 impl Pack {
@@ -36,6 +46,7 @@ impl Pack {
             Self::Slow => vec!["slow.Slow".to_owned()],
             Self::Forker => vec!["forker.Forker".to_owned()],
             Self::Cursor => vec!["cursor.Cursor".to_owned()],
+            Self::Ill { .. } => vec!["ill.Ill".to_owned()],
         }
     }
 
@@ -44,12 +55,19 @@ impl Pack {
         folder.join("grown")
     }
 
+    /// From now on [`Pack::Ill`] of this testbed's folder is ill.
+    #[track_caller]
+    pub fn fall_ill(folder: &Path) {
+        write(&folder.join(ONCE), "");
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Ticker(_) => "ticker",
             Self::Slow => "slow",
             Self::Forker => "forker",
             Self::Cursor => "cursor",
+            Self::Ill { .. } => "ill",
         }
     }
 
@@ -80,6 +98,10 @@ impl Pack {
             }
             Self::Forker => {
                 let _ = writeln!(config, "file: {}", Self::grown(folder).display());
+            }
+            Self::Ill { how, on } => {
+                let once = folder.join(ONCE);
+                let _ = writeln!(config, "how: {how}\nwhere: '{on}'\nonce: {}", once.display());
             }
             Self::Ticker(_) | Self::Cursor => {}
         }

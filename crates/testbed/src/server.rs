@@ -77,6 +77,19 @@ impl Server {
         rustix::process::kill_process(pid, signal).or_fail(format!("send {signal:?} to {}", self.recipe.name));
     }
 
+    /// Stops it, and waits until each of its threads stands still: until then it may still answer.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        let since = Instant::now();
+        while !stands_still(self.process.pid) {
+            if since.elapsed() >= READY_WITHIN {
+                fail(format!("{} does not stop", self.recipe.name));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Kills it, and all that it started, and waits until they are dead.
     pub fn kill(&mut self) {
         let mut tree = vec![self.process];
@@ -121,6 +134,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether all threads of a process are stopped.
+fn stands_still(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let line = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // "PID (NAME) STATE …", and a name may hold anything.
+        line.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't']))
+    })
 }
 
 #[track_caller]

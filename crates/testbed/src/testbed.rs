@@ -41,6 +41,8 @@ pub type Placement = BTreeMap<String, String>;
 pub struct Testbed {
     bed: Arc<Bed>,
     listen: SocketAddr,
+    /// Where further arbitrators listen.
+    others: Vec<SocketAddr>,
 }
 
 /// What programs need of their testbed.
@@ -69,7 +71,16 @@ impl Testbed {
             let folder = bed.path.join(folder);
             std::fs::create_dir(&folder).or_fail(format!("create `{}`", folder.display()));
         }
-        Self { bed: Arc::new(bed), listen }
+        Self { bed: Arc::new(bed), listen, others: Vec::new() }
+    }
+
+    /// One with room for so many arbitrators.
+    #[track_caller]
+    pub fn for_arbitrators(binary: impl Into<PathBuf>, count: usize) -> Self {
+        let mut testbed = Self::new(binary);
+        let port = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        testbed.others = std::iter::repeat_with(port).take(count.saturating_sub(1)).collect();
+        testbed
     }
 
     /// Its folder: packs, configurations, state, logs, triggers.
@@ -80,6 +91,11 @@ impl Testbed {
     /// Where its arbitrator listens.
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where all of its arbitrators listen, the first one first.
+    pub fn listens(&self) -> Vec<SocketAddr> {
+        std::iter::once(self.listen).chain(self.others.iter().copied()).collect()
     }
 
     /// Adds test packs, whose sensors poll `source`; for containers that are started from then on.
@@ -100,6 +116,24 @@ impl Testbed {
         self.program("arbitrator", &own.iter().chain(flags).copied().collect::<Vec<_>>())
     }
 
+    /// Starts one of several arbitrators, counted from zero, that share the store of this url.
+    #[track_caller]
+    pub fn arbitrator_on(&self, number: usize, url: &str, flags: &[&str]) -> Program {
+        // One each: another one may be reading its own.
+        let configuration = self.folder().join(format!("arbitrator-{number}.conf"));
+        std::fs::write(&configuration, format!("[coordination]\nurl = {url}\n"))
+            .or_fail(format!("write `{}`", configuration.display()));
+        let listen = self.listens()[number];
+        let name = format!("arbitrator-{number}");
+        let own = [
+            "arbitrator",
+            &format!("--listen={listen}"),
+            &format!("--data-dir={}", self.folder().join(&name).display()),
+            &format!("--config-file={}", configuration.display()),
+        ];
+        self.program(&name, &own.iter().chain(flags).copied().collect::<Vec<_>>())
+    }
+
     /// Starts a container.
     #[track_caller]
     pub fn container(&self, name: &str) -> Program {
@@ -113,7 +147,7 @@ impl Testbed {
         let own = [
             "container",
             &format!("--name={name}"),
-            &format!("--arbitrators={}", self.listen),
+            &format!("--arbitrators={}", self.listens().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
             "--listen=127.0.0.1:0",
             &format!("--state-dir={}", folder(state)),
             &format!("--packs={}", folder("packs")),
@@ -162,9 +196,30 @@ impl Testbed {
         self.answer(&format!("{}?limit=10000", rest::HISTORY))
     }
 
-    /// The status code and the document at any path; `None` while nobody answers.
+    /// The status code and the document at any path: of the first arbitrator that answers with what was asked for, else of
+    /// the last one that answers at all; `None` while nobody does.
     pub fn document(&self, path: &str) -> Option<(u16, Value)> {
-        ask::get(self.listen, path)
+        let mut last = None;
+        for listen in self.listens() {
+            match ask::get(listen, path) {
+                Some((200, document)) => return Some((200, document)),
+                Some(other) => last = Some(other),
+                None => {}
+            }
+        }
+        last
+    }
+
+    /// The same of one of several arbitrators.
+    pub fn document_of(&self, number: usize, path: &str) -> Option<(u16, Value)> {
+        ask::get(self.listens()[number], path)
+    }
+
+    /// What one of several arbitrators says of itself.
+    #[track_caller]
+    pub fn status_of(&self, number: usize) -> Option<Status> {
+        let (_, document) = self.document_of(number, rest::STATUS).filter(|(status, _)| *status == 200)?;
+        Some(serde_json::from_value(document.clone()).or_fail(format!("understand {document}")))
     }
 
     /// Where each sensor is ACTIVE, if each of these is: on one container exactly, and says itself that it runs.

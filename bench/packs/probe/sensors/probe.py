@@ -26,6 +26,6 @@ class Probe(PollingSensor):
         pass
 
 
-for _number in range(1, 100):
+for _number in range(1, 101):
     _name = f"Probe{_number:02}"
     globals()[_name] = type(_name, (Probe,), {})

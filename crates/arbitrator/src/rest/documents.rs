@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use st2sa_core::arbiter::{Phase, SensorView};
+use st2sa_core::arbiter::{Phase, SensorView, StoreSeen};
 use st2sa_core::message::{Kind, State};
 use st2sa_core::names::SensorRef;
 use st2sa_core::time::{Span, Time};
@@ -102,6 +102,20 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
             lost: in_state(word::LOST),
         },
         alarms: view.alarms.iter().cloned().chain(standing(&sensors, &containers, view.alone)).collect(),
+        engine: view.engine.clone(),
+        store: match view.electors.as_ref().map(|(_, store)| *store) {
+            None => "",
+            Some(StoreSeen::There) => word::THERE,
+            Some(StoreSeen::Away) => word::AWAY,
+            Some(StoreSeen::Extended) => word::EXTENDED,
+        }
+        .to_owned(),
+        electors: view
+            .electors
+            .iter()
+            .flat_map(|(electors, _)| electors.members.iter().map(ToString::to_string))
+            .collect(),
+        fail_safe: view.electors.as_ref().is_some_and(|(electors, _)| electors.fail_safe),
     }
 }
 

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use st2sa_core::arbiter::{Answer, Planned, Suppose, Verb};
 use st2sa_core::names::{ContainerName, SensorRef};
 use st2sa_core::placement::Rule;
-use st2sa_proto::rest::{Candidate, Order, Outcome, Placement, Plan, Why};
+use st2sa_proto::rest::{Candidate, Order, Outcome, Placement, Plan, Switch, Why};
 use tokio::sync::oneshot;
 
-use super::{Answers, problem, stopping};
+use super::{Answers, bad_body, check_who, problem, stopping};
 use crate::input::Input;
 
 /// The arbiter answers once the store has: a heartbeat, or not at all when the leader changes.
@@ -175,6 +175,23 @@ pub(super) async fn undrain(State(answers): State<Answers>, Path(name): Path<Str
         return known.map_or_else(|response| response, |()| nothing_done(format!("{name} is not drained")));
     }
     simple(&answers, order, Verb::Undrain(container), format!("{name} is used again")).await
+}
+
+/// Whether a leadership may be extended while the store is away.
+pub(super) async fn fail_safe(State(answers): State<Answers>, switch: Result<Json<Switch>, JsonRejection>) -> Response {
+    let Switch { who, on } = match switch {
+        Ok(Json(switch)) => switch,
+        Err(error) => return bad_body(&error),
+    };
+    if let Err(response) = check_who(&who, WHO_BYTES_AT_MOST) {
+        return response;
+    }
+    tracing::info!(who, on, "an operator turns fail-safe on or off");
+    match decided(&answers, who, Verb::FailSafe(on)).await {
+        Ok(Answer::Done) => nothing_done(format!("fail-safe is {}", if on { "on" } else { "off" })),
+        Ok(_) => unknown(),
+        Err(response) => response,
+    }
 }
 
 pub(super) async fn forget(State(answers): State<Answers>, Path(name): Path<String>, order: Ordered) -> Response {

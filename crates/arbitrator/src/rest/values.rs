@@ -115,6 +115,9 @@ async fn write(answers: &Answers, write: ValueWrite, done: String) -> Response {
     match answers.datastore.apply(token, Box::new(|| true), vec![write]).await {
         Ok(()) => Json(Outcome { done, moves: Vec::new(), stays: Vec::new() }).into_response(),
         Err(StoreError::NotLeader) => does_not_lead(),
+        Err(error @ StoreError::TooLarge { .. }) => {
+            problem(StatusCode::BAD_REQUEST, error.to_string(), "choose a shorter one")
+        }
         Err(error) => failed(&error),
     }
 }

@@ -69,8 +69,7 @@ impl Change {
         };
         let bytes: usize = checks.chain(self.writes.iter().map(write)).sum();
         if bytes > BYTES_AT_MOST {
-            let what = format!("a transaction of {} writes and {bytes} bytes", self.writes.len());
-            return Err(Trouble::TooLarge { what, limit: BYTES_AT_MOST });
+            return Err(Trouble::TooLarge { what: "the bytes of one request", limit: BYTES_AT_MOST });
         }
         Ok(())
     }

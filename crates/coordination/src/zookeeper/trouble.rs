@@ -29,11 +29,11 @@ pub(super) enum Trouble {
     #[error("others kept writing the same, so nothing was written")]
     Contended,
     /// It would not fit into one request; nothing was sent.
-    #[error("{what} is too large for ZooKeeper, which takes {limit} bytes at most")]
+    #[error("{what} are more than ZooKeeper takes at once: {limit} at the most")]
     TooLarge {
-        /// What.
-        what: String,
-        /// The limit, in bytes.
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it is taken.
         limit: usize,
     },
 }

@@ -1,5 +1,7 @@
 //! The conformance suite: each case is given an engine that holds nothing yet.
 
+use std::time::Duration;
+
 use st2sa_coordination::{Datastore, Engine, PAGE_BYTES, Still, StoreError, StoredValue, ValueWrite};
 use st2sa_core::engine::{
     Body, Check, Electors, Entry, Intent, Key, Record, Registered, Reply, Request, Token, Transaction, Value, Write,
@@ -17,6 +19,15 @@ pub(crate) async fn campaign(engine: &impl Engine, attempt: u64, above: u64) -> 
     let session_ttl = Span::from_secs(2);
     let ask = Request::Campaign { token: token(attempt), above: Term(above), session_ttl, only_as_first: false };
     engine.ask(ask).await
+}
+
+/// Waits until something is so, for as long as a machine that is swamped may take.
+pub(crate) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let since = std::time::Instant::now();
+    while !is_so().await {
+        assert!(since.elapsed() < Duration::from_secs(30), "{what}: not in 30 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn write(engine: &impl Engine, attempt: u64, checks: Vec<Check>, writes: Vec<Write>) -> Reply {
@@ -175,6 +186,8 @@ pub(crate) async fn pages_end_when_they_are_full(engine: &(impl Engine + Datasto
     for n in 0..=fill {
         let write = ValueWrite::Set { name: format!("q:{n:02}"), value: value.clone(), ttl: None };
         engine.apply(token(1), yes(), vec![write]).await.unwrap();
+        // All of them may take longer than a leadership lasts.
+        assert_eq!(engine.ask(Request::Renew { token: token(1) }).await, Reply::Done);
     }
     let page = engine.list("q:".to_owned(), None, 100).await.unwrap();
     assert_eq!(page.len(), fill);

@@ -132,7 +132,10 @@ impl Arbiter {
                 self.look(now, leader);
                 self.ask_to_elect();
             }
-            Reply::Observed { leader } => self.look(now, leader),
+            Reply::Observed { leader } => {
+                self.look(now, leader);
+                self.ask_to_elect();
+            }
             _ => {}
         }
     }
@@ -167,11 +170,13 @@ impl Arbiter {
         self.stranded.clear();
     }
 
-    /// A standby that is not in the electors' list asks the leader to be.
+    /// A standby that is not in the electors' list asks the leader to be; one that has never heard from that leader does, too:
+    /// how should the leader know of it?
     pub(super) fn ask_to_elect(&mut self) {
         let Role::Follower(follower) = &self.role else { return };
         let Some(seen) = &self.seen else { return };
-        if !follower.elector {
+        let is_known = self.config.peers.contains(&seen.arbitrator);
+        if seen.arbitrator != self.config.me && (!follower.elector || !is_known) {
             let to = seen.arbitrator.clone();
             self.outbox.push(Command::Peer { to, message: ToPeer::Elector });
         }

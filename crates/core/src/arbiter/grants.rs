@@ -99,7 +99,8 @@ impl Arbiter {
         }
         for (sensor, fence, name, polled_at) in waiting {
             let Some(leadership) = self.leader() else { return };
-            if leadership.register.get(&name).is_none_or(|member| member.live.is_none()) {
+            // One that is between two streams holds it all the same: it comes back, or is struck.
+            if !leadership.register.contains_key(&name) {
                 continue;
             }
             let state = leadership.sensor(&sensor);

@@ -380,7 +380,7 @@ impl Arbiter {
             .collect();
         let mut electors = leadership.electors.0.clone();
         if electors.members.is_empty() {
-            electors.fail_safe = self.config.fail_safe;
+            electors.fail_safe = self.config.fail_safe && !self.config.forgetful;
         }
         if electors.members.insert(self.config.me.clone()) {
             self.write_electors(electors);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::leadership::Pending;
 use super::sensor::Holder;
 use super::{Arbiter, Command, Role};
-use crate::engine::{Intent, Key, Reply, Value, Write};
+use crate::engine::{Check, Electors, Intent, Key, Reply, Value, Write};
 use crate::history::Cause;
 use crate::message::{Kind, ToContainer};
 use crate::names::{ArbitratorId, ContainerName, SensorRef};
@@ -37,6 +37,8 @@ pub enum Verb {
     Undrain(ContainerName),
     /// Hand the leadership over.
     Resign,
+    /// Turn fail-safe on or off, for every arbitrator (rule 11): it stands in the store alone.
+    FailSafe(bool),
     /// What would be placed where, if this were so.
     Plan(Suppose),
     /// Why a sensor is where it is.
@@ -75,6 +77,7 @@ impl Verb {
         match self {
             Self::Pause(sensor) | Self::Resume(sensor) => Some(sensor.as_str()),
             Self::Drain(name) | Self::Undrain(name) => Some(name.as_str()),
+            Self::FailSafe(_) => Some("fail-safe"),
             Self::Move { .. } | Self::Failover(_) | Self::Poll(_) | Self::Resign | Self::Plan(_) | Self::Why(_) => None,
         }
     }
@@ -142,32 +145,49 @@ impl Arbiter {
             Verb::Resume(sensor) => Write::Delete(Key::Pause(sensor.clone())),
             Verb::Drain(name) => Write::Put(Key::Drain(name.clone()), Value::Intent(intent.clone())),
             Verb::Undrain(name) => Write::Delete(Key::Drain(name.clone())),
+            Verb::FailSafe(on) => match self.fail_safe_write(*on) {
+                Ok(write) => write,
+                Err(answer) => return Some(answer),
+            },
+        };
+        let checks = match (&verb, self.leader()) {
+            (Verb::FailSafe(_), Some(leadership)) => {
+                vec![Check { key: Key::Electors, version: leadership.electors.1 }]
+            }
+            _ => Vec::new(),
         };
         let under_way = |pending: &Pending| matches!(pending, Pending::Intent { verb: other, .. } if other.subject() == verb.subject());
         if self.leader().is_some_and(|leadership| leadership.pending.values().any(under_way)) {
             // Two writes on their way may arrive in either order.
             return Some(Answer::Refused("another request for it is under way: ask again".to_owned()));
         }
-        self.transact(Vec::new(), vec![write], Pending::Intent { request, intent, verb });
+        self.transact(checks, vec![write], Pending::Intent { request, intent, verb });
         None
     }
 
     /// An intent counts from when it is durable.
     pub(super) fn intent_written(&mut self, now: Time, request: u64, intent: Intent, verb: Verb, reply: &Reply) {
         let Some(leadership) = self.leader() else { return };
-        let answer = if matches!(reply, Reply::Applied { .. }) {
+        let answer = if let Reply::Applied { version } = reply {
             match verb {
                 Verb::Pause(sensor) => drop(leadership.paused.insert(sensor, intent)),
                 Verb::Resume(sensor) => {
-                    leadership.paused.remove(&sensor);
+                    let was_paused = leadership.paused.remove(&sensor).is_some();
+                    // A leader that has found it paused knows of no other cause.
                     if let Some(state) = leadership.sensors.get_mut(&sensor)
-                        && matches!(state.freed, Some((Cause::Paused, _)))
+                        && was_paused
+                        && matches!(state.holder, Holder::Free)
+                        && matches!(state.freed, None | Some((Cause::Paused, _)))
                     {
                         state.freed = Some((Cause::Resumed, intent.who));
                     }
                 }
                 Verb::Drain(name) => drop(leadership.drained.insert(name, intent)),
                 Verb::Undrain(name) => drop(leadership.drained.remove(&name)),
+                Verb::FailSafe(on) => {
+                    leadership.electors.0.fail_safe = on;
+                    leadership.electors.1 = *version;
+                }
                 Verb::Move { .. } | Verb::Failover(_) | Verb::Poll(_) | Verb::Resign | Verb::Plan(_) | Verb::Why(_) => {
                 }
             }
@@ -179,6 +199,24 @@ impl Arbiter {
             Answer::Unknown
         };
         self.outbox.push(Command::Answer { request, answer });
+    }
+
+    /// The electors' list with fail-safe as asked, or what speaks against that.
+    fn fail_safe_write(&mut self, on: bool) -> Result<Write, Answer> {
+        if on && self.config.forgetful {
+            let why = "this store may forget what it has confirmed: an extended leadership could meet a second one";
+            return Err(Answer::Refused(why.to_owned()));
+        }
+        let leadership = self.leader().ok_or(Answer::Unknown)?;
+        let electors = &leadership.electors.0;
+        let under_way = leadership.pending.values().any(|pending| matches!(pending, Pending::Electors(_)));
+        if under_way || !leadership.electors_tried.is_empty() || leadership.phase == super::Phase::Reading {
+            return Err(Answer::Refused("the list of electors is being written: ask again".to_owned()));
+        }
+        if electors.fail_safe == on {
+            return Err(Answer::Done);
+        }
+        Ok(Write::Put(Key::Electors, Value::Electors(Electors { fail_safe: on, ..electors.clone() })))
     }
 
     fn want(&mut self, now: Time, sensor: &SensorRef, to: &ContainerName, who: &str) -> Answer {

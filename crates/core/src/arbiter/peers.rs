@@ -1,8 +1,10 @@
 //! Arbitrator to arbitrator: electors, extensions while the store is away (rule 11), stranded containers.
 
+use std::collections::BTreeSet;
+
 use super::follower::Probe;
 use super::leadership::{Extension, Pending};
-use super::{Arbiter, Command, Role};
+use super::{Arbiter, Command, Role, Verb};
 use crate::engine::{Check, Electors, Key, LeaderSeen, Request, Value, Write};
 use crate::guard;
 use crate::message::ToPeer;
@@ -26,11 +28,14 @@ impl Arbiter {
     /// The leader shows itself to its peers now and then.
     pub(super) fn greet_peers(&mut self, now: Time) {
         let every = self.config.timing.leader_ttl;
-        let peers = self.config.peers.clone();
+        let me = self.config.me.clone();
+        let mut peers: BTreeSet<_> = self.config.peers.iter().cloned().collect();
         let Some(leadership) = self.leader() else { return };
         if now < leadership.greet_peers_at {
             return;
         }
+        // Also whom the store alone knows of: a new leader has heard from nobody yet.
+        peers.extend(leadership.electors.0.members.iter().filter(|member| **member != me).cloned());
         leadership.greet_peers_at = now + every;
         let term = leadership.term;
         for to in peers {
@@ -80,7 +85,11 @@ impl Arbiter {
 
     pub(super) fn write_electors(&mut self, electors: Electors) {
         let Some(leadership) = self.leader() else { return };
-        if leadership.pending.values().any(|pending| matches!(pending, Pending::Electors(_))) {
+        // Two writes on their way may arrive in either order.
+        let writes = |pending: &Pending| {
+            matches!(pending, Pending::Electors(_) | Pending::Intent { verb: Verb::FailSafe(_), .. })
+        };
+        if leadership.pending.values().any(writes) {
             return;
         }
         leadership.electors_tried.extend(electors.members.iter().cloned());
@@ -109,7 +118,7 @@ impl Arbiter {
         leadership.asks += 1;
         let (term, ask) = (leadership.term, leadership.asks);
         let others: Vec<_> = leadership.may_campaign().filter(|member| **member != me).cloned().collect();
-        leadership.asked.insert(ask, Extension { asked_at: now, given: std::collections::BTreeSet::new() });
+        leadership.asked.insert(ask, Extension { asked_at: now, given: BTreeSet::new() });
         // Answers come within a heartbeat or so; older askings than this are worth nothing.
         while leadership.asked.len() > 8 {
             leadership.asked.pop_first();
@@ -165,12 +174,18 @@ impl Arbiter {
         if leadership.term != term {
             return;
         }
-        let Some(extension) = leadership.asked.get_mut(&ask) else { return };
-        extension.given.insert(from.clone());
-        let (given, asked_at) = (extension.given.clone(), extension.asked_at);
-        let says = |member: &ArbitratorId| *member == me || given.contains(member);
-        let enough = guard!(EveryElectorExtends, leadership.may_campaign().all(says), else !given.is_empty());
-        if enough {
+        // A promise given to a later asking holds at least as long as one given to an earlier one would: electors answer the
+        // newest asking that has reached them, which need not be the same for all of them.
+        for (_, extension) in leadership.asked.range_mut(..=ask) {
+            extension.given.insert(from.clone());
+        }
+        let says = |member: &ArbitratorId, extension: &Extension| *member == me || extension.given.contains(member);
+        let enough = |extension: &&Extension| {
+            let all = leadership.may_campaign().all(|member| says(member, extension));
+            guard!(EveryElectorExtends, all, else !extension.given.is_empty())
+        };
+        let asked_at = leadership.asked.values().filter(enough).map(|extension| extension.asked_at).max();
+        if let Some(asked_at) = asked_at {
             leadership.extended = true;
             self.confirmed(now, asked_at);
         }

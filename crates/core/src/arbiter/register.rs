@@ -64,6 +64,10 @@ impl Beat {
     fn ack(self) -> ToContainer {
         ToContainer::Ack { session: self.session, sequence: self.sequence, sent_at: self.sent_at }
     }
+
+    fn not_yet(self) -> ToContainer {
+        ToContainer::NotYet { session: self.session, sent_at: self.sent_at }
+    }
 }
 
 impl Member {
@@ -306,10 +310,17 @@ impl Arbiter {
         // It lives, and cannot act: its strike can wait.
         member.lease_base = now;
         // One at a time: the heartbeat that is acknowledged is the one that the renewal came after.
-        if member.revival.as_ref().is_some_and(|earlier| earlier.beat.session == beat.session) {
+        if let Some(earlier) = member.revival.as_ref().filter(|earlier| earlier.beat.session == beat.session) {
+            if earlier.after_the_wait {
+                self.send(beat.stream, beat.not_yet());
+            }
             return;
         }
         member.revival = Some(Revival { beat, came_at: now, after_the_wait });
+        if after_the_wait {
+            self.send(beat.stream, beat.not_yet());
+        }
+        let Some(leadership) = self.leader() else { return };
         if leadership.renewing.is_none() {
             self.send_renewal(now);
         }

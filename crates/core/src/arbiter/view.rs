@@ -2,7 +2,7 @@
 
 use super::sensor::Holder;
 use super::{Arbiter, Phase, Role};
-use crate::engine::{Intent, LeaderSeen, Token};
+use crate::engine::{Electors, Intent, LeaderSeen, Token};
 use crate::message::State;
 use crate::names::{ContainerName, Fence, Registration, SensorRef};
 use crate::time::Time;
@@ -46,6 +46,17 @@ pub struct ContainerView {
     pub drained: Option<Intent>,
     /// How many sensors are ACTIVE there.
     pub active: usize,
+}
+
+/// How a leadership stands with the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreSeen {
+    /// It answers.
+    There,
+    /// It does not; the leadership ends unless it is extended.
+    Away,
+    /// It does not, and every other elector has extended the leadership (rule 11).
+    Extended,
 }
 
 impl Arbiter {
@@ -98,6 +109,17 @@ impl Arbiter {
     pub fn leadership(&self, now: Time) -> Option<&Token> {
         let Role::Leader(leadership) = &self.role else { return None };
         self.leads(now).map(|_| &leadership.token)
+    }
+
+    /// The electors as the leader knows them, and how its leadership stands with the store.
+    pub fn electors(&self) -> Option<(&Electors, StoreSeen)> {
+        let Role::Leader(leadership) = &self.role else { return None };
+        let store = match (leadership.store_away, leadership.extended) {
+            (false, _) => StoreSeen::There,
+            (true, false) => StoreSeen::Away,
+            (true, true) => StoreSeen::Extended,
+        };
+        Some((&leadership.electors.0, store))
     }
 
     /// Who leads, as last seen.

@@ -95,7 +95,8 @@ impl Session {
 
     fn greet(&mut self, now: Time) {
         let arbitrators = &self.config.arbitrators;
-        let named = self.named_leader.take().filter(|named| arbitrators.contains(named));
+        // Also one that is not in the list: whoever named it is, or was found by one that is.
+        let named = self.named_leader.take();
         let turn = self.next_arbitrator % arbitrators.len().max(1);
         if named.is_none() {
             self.next_arbitrator = turn + 1;
@@ -262,6 +263,15 @@ impl Session {
         };
         self.unheard.extend(heartbeat.reports.iter().map(|report| (heartbeat.sequence, report.clone())));
         self.tell(ToArbitrator::Heartbeat(Box::new(heartbeat)));
+    }
+
+    /// The leader hears, and has reasons not to acknowledge yet: another stream would be no better.
+    pub(super) fn on_not_yet(&mut self, now: Time, session: SessionId, sent_at: Time) {
+        if let Link::Bound(bound) = &mut self.link
+            && bound.session == session
+        {
+            bound.answered_to = bound.answered_to.max(sent_at.min(now));
+        }
     }
 
     pub(super) fn on_ack(&mut self, now: Time, session: SessionId, sequence: u64, sent_at: Time) {

@@ -731,6 +731,370 @@ pub struct Journal {
     #[prost(message, repeated, tag = "3")]
     pub unapplied: ::prost::alloc::vec::Vec<Entry>,
 }
+/// From an arbitrator.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FromPeer {
+    /// Who says it: its id and, behind an `@`, where it is reached; at most 512 bytes.
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(oneof = "from_peer::Message", tags = "2, 3, 4, 5, 6")]
+    pub message: ::core::option::Option<from_peer::Message>,
+}
+/// Nested message and enum types in `FromPeer`.
+pub mod from_peer {
+    /// What it says.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// The leader is there.
+        #[prost(message, tag = "2")]
+        Alive(super::Alive),
+        /// It asks to be an elector, or shows that it still is one.
+        #[prost(message, tag = "3")]
+        Elector(super::Elector),
+        /// The store is away: may the leader go on?
+        #[prost(message, tag = "4")]
+        Extend(super::Extend),
+        /// The promise that lets it.
+        #[prost(message, tag = "5")]
+        Extended(super::Extended),
+        /// Containers greet it that cannot reach the leader.
+        #[prost(message, tag = "6")]
+        Stranded(super::Stranded),
+    }
+}
+/// Heard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Heard {}
+/// The leader is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alive {
+    /// Its term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+}
+/// Asks to be an elector, or shows that it still is one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Elector {}
+/// May I go on leading?
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Extend {
+    /// The asker's term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Which asking this is: a count.
+    #[prost(uint64, tag = "2")]
+    pub ask: u64,
+}
+/// A promise given to one asking.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Extended {
+    /// The asker's term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Which asking it answers: a count.
+    #[prost(uint64, tag = "2")]
+    pub ask: u64,
+}
+/// Containers that cannot reach the leader.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stranded {
+    /// How many: a count.
+    #[prost(uint32, tag = "1")]
+    pub containers: u32,
+}
+/// Generated client implementations.
+pub mod peers_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Arbitrator to arbitrator.
+    #[derive(Debug, Clone)]
+    pub struct PeersClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl PeersClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> PeersClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PeersClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PeersClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Tells another arbitrator something. It answers that it has heard; what it has to say it tells by itself.
+        pub async fn tell(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FromPeer>,
+        ) -> std::result::Result<tonic::Response<super::Heard>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/st2sa.v1.Peers/Tell");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("st2sa.v1.Peers", "Tell"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod peers_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PeersServer.
+    #[async_trait]
+    pub trait Peers: std::marker::Send + std::marker::Sync + 'static {
+        /// Tells another arbitrator something. It answers that it has heard; what it has to say it tells by itself.
+        async fn tell(
+            &self,
+            request: tonic::Request<super::FromPeer>,
+        ) -> std::result::Result<tonic::Response<super::Heard>, tonic::Status>;
+    }
+    /// Arbitrator to arbitrator.
+    #[derive(Debug)]
+    pub struct PeersServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PeersServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PeersServer<T>
+    where
+        T: Peers,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/st2sa.v1.Peers/Tell" => {
+                    #[allow(non_camel_case_types)]
+                    struct TellSvc<T: Peers>(pub Arc<T>);
+                    impl<T: Peers> tonic::server::UnaryService<super::FromPeer>
+                    for TellSvc<T> {
+                        type Response = super::Heard;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FromPeer>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peers>::tell(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TellSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PeersServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "st2sa.v1.Peers";
+    impl<T> tonic::server::NamedService for PeersServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// From a container.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromContainer {
@@ -1060,7 +1424,7 @@ pub struct FromArbitrator {
     /// What it says.
     #[prost(
         oneof = "from_arbitrator::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
     )]
     pub message: ::core::option::Option<from_arbitrator::Message>,
 }
@@ -1105,6 +1469,9 @@ pub mod from_arbitrator {
         /// What the operators' policy says of sensors that the container offers.
         #[prost(message, tag = "12")]
         Policies(super::InstancePolicies),
+        /// The heartbeat is heard; the lease does not change yet.
+        #[prost(message, tag = "13")]
+        NotYet(super::NotYet),
     }
 }
 /// Poll now, whatever the interval.
@@ -1190,6 +1557,16 @@ pub struct Ack {
     pub sequence: u64,
     /// The heartbeat's own moment, echoed: nanoseconds of the container's boot clock.
     #[prost(uint64, tag = "3")]
+    pub sent_at_ns: u64,
+}
+/// A heartbeat is heard, and is acknowledged once that is safe.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotYet {
+    /// The session: a number, unique within a term.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// The heartbeat's own moment, echoed: nanoseconds of the container's boot clock.
+    #[prost(uint64, tag = "2")]
     pub sent_at_ns: u64,
 }
 /// What an instance is to be.

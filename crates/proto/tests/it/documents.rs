@@ -80,8 +80,12 @@ fn a_status_reads_as_promised() {
             sensors: SensorCounts { total: 5, active: 4, paused: 1, waiting: 0, failing: 0 },
             containers: ContainerCounts { up: 2, draining: 1, lost: 0 },
             alarms: vec!["disk".to_owned()],
+            engine: "etcd at e:2379".to_owned(),
+            store: "there".to_owned(),
+            electors: vec!["a1".to_owned()],
+            fail_safe: true,
         },
-        r#"{"arbitrator":"a1","role":"leader","phase":"leading","term":5,"leader":"a1","version":"0.1.0","uptime_ms":1000,"sensors":{"total":5,"active":4,"paused":1,"waiting":0,"failing":0},"containers":{"up":2,"draining":1,"lost":0},"alarms":["disk"]}"#,
+        r#"{"arbitrator":"a1","role":"leader","phase":"leading","term":5,"leader":"a1","version":"0.1.0","uptime_ms":1000,"sensors":{"total":5,"active":4,"paused":1,"waiting":0,"failing":0},"containers":{"up":2,"draining":1,"lost":0},"alarms":["disk"],"engine":"etcd at e:2379","store":"there","electors":["a1"],"fail_safe":true}"#,
     );
 }
 

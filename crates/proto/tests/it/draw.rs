@@ -17,7 +17,7 @@ use st2sa_proto::{About, FromArbitrator, FromContainer, InstancePolicy, Instance
 pub(crate) const CONTAINER_KINDS: usize = 9;
 
 /// How many kinds of messages an arbitrator sends.
-pub(crate) const ARBITRATOR_KINDS: usize = 13;
+pub(crate) const ARBITRATOR_KINDS: usize = 14;
 
 pub(crate) const STATES: [State; 8] = [
     State::Starting,
@@ -93,6 +93,7 @@ impl Draw {
             10 => ToContainer::Left,
             11 => ToContainer::PollNow { sensor: self.sensor(), fence: self.fence() },
             12 => return FromArbitrator::Policies(self.some(Self::instance_policy)),
+            13 => ToContainer::NotYet { session: SessionId(self.number()), sent_at: Time(self.number()) },
             _ => panic!("an arbitrator sends {ARBITRATOR_KINDS} kinds of messages"),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reqwest::Method;
 use serde_json::json;
 use st2sa_core::time::Span;
@@ -148,6 +148,42 @@ pub(crate) struct ForgetOrder {
     ordering: Ordering,
 }
 
+/// Fail-safe.
+#[derive(Args)]
+pub(crate) struct FailSafeOrder {
+    /// On, or off
+    #[arg(value_enum)]
+    switch: OnOff,
+    #[command(flatten)]
+    ordering: Ordering,
+}
+
+/// On, or off.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum OnOff {
+    On,
+    Off,
+}
+
+impl FailSafeOrder {
+    pub(crate) async fn give(self, paper: &mut Paper) -> Result<(), Stop> {
+        let Self { switch, ordering } = self;
+        let client = ordering.common.client()?;
+        let question = match switch {
+            OnOff::On => {
+                "While the store is away the leader goes on if every other elector agrees; nothing is moved meanwhile, and no \
+                 container can join. Turn fail-safe on?"
+            }
+            OnOff::Off => "While the store is away polling stops. Turn fail-safe off?",
+        };
+        ordering.confirm(paper, question)?;
+        let body = json!({ "who": ordering.who(), "on": switch == OnOff::On });
+        let outcome = ordering.order(&client, rest::FAIL_SAFE, None, body).await?;
+        ordering.says(paper, &outcome)?;
+        Ok(())
+    }
+}
+
 impl MoveOrder {
     pub(crate) async fn give(self, paper: &mut Paper) -> Result<(), Stop> {
         let Self { sensor, to, waiting, ordering } = self;
@@ -182,7 +218,7 @@ impl PollOrder {
         let client = ordering.common.client()?;
         let counted = |sensor: &Sensor| {
             let active = sensor.instances.iter().find(|instance| Some(&instance.container) == sensor.active.as_ref());
-            active.map(|active| (active.polls, active.errors, active.triggers))
+            active.map(|active| (active.polls, active.errors))
         };
         let before = counted(&sensor_of(&client, &sensor).await?).unwrap_or_default();
         let outcome = ordering.order(&client, rest::POLL, Some(&sensor), ordering.body()).await?;
@@ -196,13 +232,12 @@ impl PollOrder {
             (instance.polls > before.0 && instance.last_poll_duration_ms.is_some()).then(|| instance.clone())
         };
         let polled = waiting.until(paper, &format!("{sensor} to poll"), looked).await?;
-        let triggers = polled.triggers.saturating_sub(before.2);
         let took = words::took(polled.last_poll_duration_ms);
         let text = if polled.errors > before.1 {
             let error = polled.last_error.as_deref().map(words::gist).unwrap_or_default();
             format!("{sensor} has polled on {} ({took}), and raised: {error}\n", polled.container)
         } else {
-            format!("{sensor} has polled on {} ({took}), triggers since then: {triggers}\n", polled.container)
+            format!("{sensor} has polled on {} ({took})\n", polled.container)
         };
         paper.write(&text)?;
         Ok(())

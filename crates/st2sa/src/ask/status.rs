@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use st2sa_proto::rest::{self, Status};
+use st2sa_proto::rest::{self, Status, word};
 
 use super::client::Request;
 use super::failure::Stop;
@@ -77,6 +77,20 @@ fn rendered(status: &Status) -> String {
             of(containers.lost, "lost", Tone::Bad),
         ),
     );
+    if !status.engine.is_empty() {
+        let store = match status.store.as_str() {
+            word::AWAY => table::toned(Tone::Bad, ", away"),
+            word::EXTENDED => table::toned(Tone::Odd, ", away: the other electors let the leader go on"),
+            _ => String::new(),
+        };
+        line("store", &format!("{}{store}", words::one_line(&status.engine)));
+    }
+    // An arbitrator with a store of its own has nobody to elect it.
+    if status.electors.len() > 1 {
+        let electors: Vec<String> = status.electors.iter().map(|elector| words::one_line(elector)).collect();
+        let fail_safe = if status.fail_safe { "on" } else { "off" };
+        line("electors", &format!("{}; fail-safe is {fail_safe}", electors.join(", ")));
+    }
     if status.alarms.is_empty() {
         line("alarms", "none");
     }
@@ -104,11 +118,15 @@ mod tests {
             sensors: SensorCounts { total: 5, active: 4, paused: 1, waiting: 0, failing: 0 },
             containers: ContainerCounts { up: 2, draining: 1, lost: 0 },
             alarms: vec![],
+            engine: "etcd at e1:2379".to_owned(),
+            store: "there".to_owned(),
+            electors: vec!["a1".to_owned(), "a2".to_owned()],
+            fail_safe: true,
         }
     }
 
     #[test]
-    fn a_sound_whole_is_five_lines() {
+    fn a_sound_whole_is_seven_lines() {
         assert_eq!(
             table::finished(&rendered(&status()), false),
             "\
@@ -116,9 +134,18 @@ arbitrator  a1 (leader, leading), release 0.1.0, up for 3 h 20 min
 leader      a1, term 5
 sensors     5: 4 active, 1 paused, 0 waiting, 0 failing
 containers  3: 2 up, 1 draining, 0 lost
+store       etcd at e1:2379
+electors    a1, a2; fail-safe is on
 alarms      none
 "
         );
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_told_and_one_arbitrator_has_no_electors() {
+        let status = Status { store: "away".to_owned(), electors: vec!["a1".to_owned()], ..status() };
+        let text = table::finished(&rendered(&status), false);
+        assert!(text.contains("store       etcd at e1:2379, away\nalarms"), "{text}");
     }
 
     #[test]

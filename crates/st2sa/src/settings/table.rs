@@ -41,7 +41,7 @@ const LOOPBACK: &str = "ADDRESS:PORT; in this release a loopback address";
 #[rustfmt::skip]
 pub(crate) const OPTIONS: &[Spec] = &[
     spec(ARBITRATOR, "listen", Some("127.0.0.1:9110"), LOOPBACK, "where containers and people reach the arbitrator"),
-    spec(ARBITRATOR, "advertise", None, "HOST:PORT", "where others reach it, should that differ from `listen`; with one arbitrator nobody has to be told"),
+    spec(ARBITRATOR, "advertise", None, "HOST:PORT", "where other arbitrators and containers reach it, should that differ from `listen`"),
     spec(ARBITRATOR, "data_dir", Some("/var/lib/st2sa/arbitrator"), "a folder", "its own folder: the store, the term, the history"),
     spec(ARBITRATOR, "session_ttl", Some("2s"), TIME, "how long a container may act after the last heartbeat that was answered"),
     spec(ARBITRATOR, "heartbeat", Some("400ms"), "a length of time, at most a quarter of session_ttl", "how often containers send a heartbeat"),
@@ -72,7 +72,7 @@ pub(crate) const STACKSTORMS: &[Spec] = &[
     spec("content", "packs_base_paths", None, "folders, with `:` between them; BASE/packs if not given", "packs that were installed"),
     spec("packs", "enable_common_libs", Some("False"), "`True` or `False`", "a pack's `lib` folder is on its sensors' path"),
     spec(CONTAINER, "logging", None, "a file", "not used: logs go to the standard error, see --log-format"),
-    spec("coordination", "url", None, "a URL", "not used in this release: the arbitrator's store is a folder of its own"),
+    spec("coordination", "url", None, "`redis://…`, `zookeeper://…` (or `kazoo://…`), `etcd3+http(s)://…`, as tooz writes them", "the store that arbitrators share; without it there is one arbitrator, and `data_dir` is its store"),
     spec("coordination", "lock_timeout", None, "seconds", "not used: what st2sa holds is a leadership with a length of its own (leader_ttl), not a tooz lock"),
 ];
 

@@ -7,7 +7,7 @@ use st2sa_testbed::{Pack, Program};
 
 use crate::scene::{SETTLES, Scene};
 
-const SENSOR: &[&str] = &["ref", "kind", "status", "active", "fence", "instances"];
+const SENSOR: &[&str] = &["ref", "kind", "status", "active", "fence", "paused", "instances"];
 const INSTANCE: &[&str] = &[
     "container",
     "status",
@@ -20,7 +20,7 @@ const INSTANCE: &[&str] = &[
     "triggers",
     "last_error",
 ];
-const CONTAINER: &[&str] = &["name", "pid", "state", "sensors_active", "last_heartbeat_ms_ago", "labels"];
+const CONTAINER: &[&str] = &["name", "pid", "state", "sensors_active", "last_heartbeat_ms_ago", "labels", "drained"];
 const HISTORY: &[&str] = &["at", "sensor", "from", "to", "fence", "cause", "who"];
 const STATUS: &[&str] =
     &["arbitrator", "role", "phase", "term", "leader", "version", "uptime_ms", "sensors", "containers", "alarms"];

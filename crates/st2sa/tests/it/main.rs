@@ -3,14 +3,22 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect has failed")]
 
+mod alone;
 mod asked;
 mod changed;
 mod cursor;
+mod damage;
 mod documents;
+mod health;
 mod killed;
 mod leftovers;
 mod names;
+mod odd;
+mod orders;
 mod scene;
+mod session;
 mod settings;
+mod shared;
 mod stopped;
 mod up;
+mod upgrade;

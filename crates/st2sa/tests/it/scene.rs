@@ -52,9 +52,17 @@ impl Scene {
 
     /// Starts it. None of these sensors is ever moved for balance: a poller without a cursor stays where it is.
     pub(crate) fn of(packs: &[Pack]) -> Self {
+        Self::under(packs, "")
+    }
+
+    /// The same under a policy: YAML below `sensors:`, an entry a line.
+    pub(crate) fn under(packs: &[Pack], policy: &str) -> Self {
         let (bed, source, sensors) = (testbed(), Source::start(), sensors_of(packs));
         bed.add_packs(packs, &source);
-        let arbitrator = bed.arbitrator(&[]);
+        let file = bed.folder().join("policy.yaml");
+        let entries: Vec<String> = policy.lines().map(|line| format!("  {}\n", line.trim())).collect();
+        std::fs::write(&file, format!("sensors:\n{}", entries.concat())).unwrap();
+        let arbitrator = bed.arbitrator(&[&format!("--policy={}", file.display())]);
         let a = bed.container("a");
         bed.eventually(SETTLES, "every sensor is ACTIVE on a", || bed.placement(&sensors));
         let b = bed.container("b");

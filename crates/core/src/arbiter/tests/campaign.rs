@@ -123,3 +123,24 @@ fn a_leader_whose_key_is_seen_to_go_is_followed_by_a_campaign_at_once() {
     let request = rig.request();
     assert_eq!(rig.take(Event::LeaderSeen(None)), [ask(request, campaign(2, 4, false))]);
 }
+
+#[test]
+fn a_standby_asks_a_leader_that_it_has_never_heard_from_to_be_an_elector() {
+    let mut rig = Rig::follower();
+    let first = rig.request();
+    rig.take(Event::Wake);
+    let stranger = LeaderSeen { arbitrator: id("l9"), term: Term(4) };
+    let asked = Command::Peer { to: id("l9"), message: ToPeer::Elector };
+    let seen = Reply::NotWon { leader: Some(stranger.clone()), elector: true };
+    assert_eq!(rig.answer(first, seen), [Command::Remember(Term(4)), asked.clone()]);
+    // Again at each look, until it is heard.
+    rig.now = at(6_000);
+    let look = rig.request();
+    assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
+    assert_eq!(rig.answer(look, Reply::Observed { leader: Some(stranger.clone()) }), [asked]);
+    rig.take(Event::Peers(vec![id("l9")]));
+    rig.now = at(9_000);
+    let look = rig.request();
+    assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
+    assert_eq!(rig.answer(look, Reply::Observed { leader: Some(stranger) }), []);
+}

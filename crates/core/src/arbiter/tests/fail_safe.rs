@@ -84,14 +84,31 @@ fn the_word_of_every_elector_extends_as_a_renewal_sent_when_it_was_asked_for() {
     assert_eq!(rig.arbiter.leads(at(800 + 1_467)), None);
 }
 
-#[test]
-fn words_given_to_different_askings_do_not_add_up() {
-    let (mut rig, _) = asking();
+/// It has asked at 800 ms, and again at 1,200 ms.
+fn asking_twice() -> Rig {
+    let (mut rig, next) = asking();
     rig.now = at(1_200);
-    rig.take(Event::Wake);
+    rig.answer(next, Reply::Unknown);
+    rig
+}
+
+#[test]
+fn a_word_given_to_a_later_asking_counts_for_the_earlier_one_too() {
+    let mut rig = asking_twice();
     rig.take(heard("l2", extended(1)));
     rig.take(heard("l3", extended(2)));
-    assert_eq!(rig.arbiter.leads(at(1_467)), None);
+    assert_eq!(rig.arbiter.leads(at(800 + 1_466)), Some(Term(1)));
+    assert_eq!(rig.arbiter.leads(at(800 + 1_467)), None);
+}
+
+#[test]
+fn a_word_given_to_an_earlier_asking_does_not_count_for_the_later_one() {
+    let mut rig = asking_twice();
+    rig.take(heard("l2", extended(2)));
+    rig.take(heard("l3", extended(1)));
+    assert_eq!(rig.arbiter.leads(at(800 + 1_467)), None);
+    rig.take(heard("l3", extended(2)));
+    assert_eq!(rig.arbiter.leads(at(1_200 + 1_466)), Some(Term(1)));
 }
 
 #[test]

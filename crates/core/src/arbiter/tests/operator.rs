@@ -1,8 +1,8 @@
 //! What operators ask for: moves, and intents that count from when they are durable.
 
 use super::build::*;
-use crate::arbiter::{Answer, Command, Event, Planned, Suppose, Verb};
-use crate::engine::{Intent, Key, Reply, Request, Transaction, Value, Write};
+use crate::arbiter::{Answer, Command, Config, Event, Planned, StoreSeen, Suppose, Verb};
+use crate::engine::{Check, Electors, Intent, Key, Reply, Request, Transaction, Value, Write};
 use crate::history::{Cause, Record};
 use crate::message::{Effects, Heartbeat, Kind, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::RequestId;
@@ -233,4 +233,33 @@ fn what_is_not_answered_when_the_leadership_ends_is_answered_as_unknown() {
     rig.now = at(1_467);
     let commands = rig.take(Event::Wake);
     assert_eq!(commands[..1], [answer(Answer::Unknown)]);
+}
+
+fn fail_safe(on: bool) -> Request {
+    let electors = Electors { fail_safe: on, ..electors(&["l1", "l2", "l3"]) };
+    Request::Transact(Transaction {
+        token: token(1),
+        checks: vec![Check { key: Key::Electors, version: 1 }],
+        writes: vec![Write::Put(Key::Electors, Value::Electors(electors))],
+    })
+}
+
+#[test]
+fn fail_safe_is_turned_off_and_on_in_the_store() {
+    let mut rig = Rig::holding(Effects::Direct);
+    let request = rig.request();
+    assert_eq!(rig.take(asked(Verb::FailSafe(true))), [answer(Answer::Done)]);
+    assert_eq!(rig.take(asked(Verb::FailSafe(false))), [ask(request, fail_safe(false))]);
+    let again = Answer::Refused("another request for it is under way: ask again".to_owned());
+    assert_eq!(rig.take(asked(Verb::FailSafe(false))), [answer(again)]);
+    assert_eq!(rig.answer(request, Reply::Applied { version: 9 }), [answer(Answer::Done)]);
+    let (electors, store) = rig.arbiter.electors().unwrap();
+    assert_eq!((electors.fail_safe, store), (false, StoreSeen::There));
+}
+
+#[test]
+fn fail_safe_is_refused_on_a_store_that_may_forget() {
+    let mut rig = Rig::settled(Config { forgetful: true, ..config() });
+    let commands = rig.take(asked(Verb::FailSafe(true)));
+    assert!(matches!(&commands[..], [Command::Answer { answer: Answer::Refused(_), .. }]), "{commands:?}");
 }

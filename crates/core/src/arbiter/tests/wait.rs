@@ -5,8 +5,8 @@ use crate::arbiter::{Command, Config, Event};
 use crate::engine::{Check, Key, Reply, Request, Transaction, Value, Write};
 use crate::history::{Cause, Record};
 use crate::message::{Effects, Heartbeat, Status, ToArbitrator, ToContainer};
-use crate::names::Term;
-use crate::time::Span;
+use crate::names::{SessionId, Term};
+use crate::time::{Span, Time};
 
 fn strike(of: &str, version: u64) -> Request {
     let key = Key::Register(name(of));
@@ -115,8 +115,29 @@ fn an_engine_that_may_forget_keeps_a_frozen_claim_for_the_end_of_the_wait() {
     let mut rig = Rig::waiting(forgetful());
     let request = rig.request();
     let frozen = Heartbeat { lapsed: true, ..binding(1, vec![claim(fence(0, 5))]) };
-    assert_eq!(rig.hear(A, beat(frozen)), [ask(request, Request::Renew { token: token(1) })]);
+    let not_yet = |sequence| send(A, ToContainer::NotYet { session: SessionId(1), sent_at: Time(sequence) });
+    assert_eq!(rig.hear(A, beat(frozen)), [not_yet(1), ask(request, Request::Renew { token: token(1) })]);
     assert_eq!(rig.answer(request, Reply::Done), []);
+    // It hears that it is heard, else it would look for somebody else.
+    let later = Heartbeat { lapsed: true, ..heartbeat(1, 2) };
+    assert_eq!(rig.hear(A, beat(later)), [not_yet(2)]);
+}
+
+#[test]
+fn a_frozen_claim_of_a_container_that_is_between_two_streams_is_adopted_all_the_same() {
+    let mut rig = Rig::waiting(forgetful());
+    let frozen = Heartbeat { lapsed: true, ..binding(1, vec![claim(fence(0, 5))]) };
+    rig.drive(from(A, beat(frozen)));
+    rig.bind("b", B, 2);
+    for sequence in 2..23 {
+        rig.now += millis(200);
+        rig.drive(from(A, beat(Heartbeat { lapsed: true, ..heartbeat(1, sequence) })));
+        rig.drive(from(B, beat(heartbeat(2, sequence))));
+    }
+    rig.drive(Event::StreamClosed(A));
+    rig.now = at(4_600);
+    rig.drive(Event::Wake);
+    assert_eq!(rig.arbiter.active(&x()).map(|(name, _)| name), Some(name("a")));
 }
 
 #[test]

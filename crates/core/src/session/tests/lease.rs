@@ -1,8 +1,8 @@
 //! The lease's end: everything is frozen, and what goes on when it is back.
 
 use super::build::*;
-use crate::message::{Effects, Heartbeat, Report, StopCause, ToArbitrator};
-use crate::names::{EntryId, StreamId};
+use crate::message::{Effects, Heartbeat, Report, StopCause, ToArbitrator, ToContainer};
+use crate::names::{EntryId, SessionId, StreamId};
 use crate::session::{Command, Event, Outcome};
 use crate::time::Span;
 
@@ -162,4 +162,17 @@ fn a_lease_is_published_with_the_number_of_freezes_that_the_guardian_has_to_undo
     rig.take(Event::Wake);
     rig.take(Event::StreamOpened(third));
     assert!(rig.hear_on(third, welcome("l2", 2, 2, fence(1, 1))).contains(&lease(at(5_400), 2)));
+}
+
+#[test]
+fn a_leader_that_hears_and_does_not_acknowledge_yet_keeps_its_stream_and_no_lease() {
+    let mut rig = Rig::leased(Effects::Direct);
+    for millis_on in [800, 1_200, 1_600, 2_000, 2_400] {
+        rig.now = at(millis_on);
+        let sent_at = rig.now;
+        rig.take(Event::Wake);
+        let commands = rig.hear(ToContainer::NotYet { session: SessionId(1), sent_at });
+        assert!(!commands.iter().any(|command| matches!(command, Command::Connect { .. })), "{commands:?}");
+    }
+    assert!(!rig.session.may_act(rig.now));
 }

@@ -64,6 +64,14 @@ fn a_container_that_is_sent_on_greets_the_leader_next() {
 }
 
 #[test]
+fn a_leader_that_is_in_nobodys_list_is_greeted_once_it_is_named() {
+    let mut rig = Rig::greeting(Effects::Direct);
+    rig.hear(ToContainer::NotLeader { leader: Some(id("l9")) });
+    rig.now = at(250);
+    assert_eq!(rig.take(Event::Wake), [Command::Connect { stream: NEXT, to: id("l9") }]);
+}
+
+#[test]
 fn a_container_whose_name_is_taken_tries_again_after_a_heartbeat() {
     let mut rig = Rig::greeting(Effects::Direct);
     assert_eq!(rig.hear(ToContainer::NameTaken { machine: Machine(8) }), [Command::Close(FIRST)]);

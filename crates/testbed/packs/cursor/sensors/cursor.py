@@ -9,7 +9,7 @@ BATCH = 3
 
 class Cursor(PollingSensor):
     def setup(self):
-        pass
+        self.sensor_service.get_logger(__name__).info("counts on")
 
     def poll(self):
         with AtSource(self, "cursor"):
