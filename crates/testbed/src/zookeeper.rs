@@ -107,6 +107,14 @@ impl ZooKeeperServer {
         self.server.start_again(|| serves(port));
     }
 
+    /// Takes everything from it: it starts again with nothing.
+    #[track_caller]
+    pub fn wipe(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.server.folder().join("data").join("version-2")).or_fail("remove its data");
+        self.start_again();
+    }
+
     /// Freezes it, and waits until nothing of it moves: it keeps its connections and says nothing.
     #[track_caller]
     pub fn stop(&self) {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use st2sa_coordination::Engine;
 use st2sa_coordination::redis::Redis;
 use st2sa_coordination::store::{Kind, Lengths, OpenError, Store};
+use st2sa_coordination::zookeeper::ZooKeeper;
 use st2sa_core::engine::{Check, Intent, Key, Reply, Request, Token, Transaction, Value, Write};
 use st2sa_core::names::{ArbitratorId, Incarnation, SensorRef, Term};
 use st2sa_core::time::{Span, Time};
@@ -93,7 +94,8 @@ async fn main() -> ExitCode {
 async fn open(store: &Store, lengths: Lengths) -> Result<Box<dyn Engine>, OpenError> {
     match store.kind {
         Kind::Redis => Ok(Box::new(Redis::open(store, lengths).await?)),
-        Kind::Etcd | Kind::ZooKeeper => {
+        Kind::ZooKeeper => Ok(Box::new(ZooKeeper::open(store, lengths).await?)),
+        Kind::Etcd => {
             Err(OpenError::Unusable { at: store.servers.join(","), problem: "it is not contended for yet".to_owned() })
         }
     }
