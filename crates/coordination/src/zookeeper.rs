@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Two sessions are kept open: one that leads, or is ready to, and one that reads and watches, so that what is large
-//! does not hold up renewals. [`leadership`] has the fence, [`transaction`] what is written behind it.
+//! does not hold up renewals. `leadership` has the fence, `transaction` what is written behind it.
 
 mod leadership;
 mod link;
