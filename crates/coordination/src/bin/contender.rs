@@ -42,12 +42,13 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let engine = match st2sa_coordination::open(&store, lengths).await {
-        Ok((engine, _)) => engine,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+    // A store that is slow to answer is waited for, as an arbitrator does.
+    let engine = loop {
+        match st2sa_coordination::open(&store, lengths).await {
+            Ok((engine, _)) => break engine,
+            Err(error) => eprintln!("{error}"),
         }
+        sleep(Duration::from_millis(100)).await;
     };
     let leader_ttl = engine.leader_ttl().unwrap_or(lengths.leader_ttl);
     let contender = Arc::new(Contender {
