@@ -55,14 +55,20 @@ pub enum Ending {
     Failed,
 }
 
+impl Ending {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Left => 0,
+            Self::Failed => 1,
+            Self::Stopped => 3,
+            Self::NameTaken => 5,
+        }
+    }
+}
+
 impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
-        Self::from(match ending {
-            Ending::Left => 0,
-            Ending::Failed => 1,
-            Ending::Stopped => 3,
-            Ending::NameTaken => 5,
-        })
+        Self::from(ending.code())
     }
 }
 
