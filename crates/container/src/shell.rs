@@ -424,8 +424,8 @@ impl Shell {
                     self.links.send(stream, message);
                 }
             }
-            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &mut self.keeper),
-            Command::Activate { process, values: _ } => self.nursery.activate(now, process, &mut self.keeper),
+            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process),
+            Command::Activate { process, values: _ } => self.nursery.activate(now, process),
             Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
             Command::Kill(process) => {
                 let may_act = self.session.may_act(now);
