@@ -91,9 +91,9 @@ class Container:
         sensor.say({"op": "load", "sensor": sensor.description})
         return sensor
 
-    def wait(self, found, what):
-        """Waits until `found` gives something, and gives that."""
-        until = time.monotonic() + WAIT_SECONDS
+    def wait(self, found, what, longer=0):
+        """Waits until `found` gives something, and gives that; that many seconds longer than is usual."""
+        until = time.monotonic() + WAIT_SECONDS + longer
         with self.changed:
             while True:
                 result = found()
@@ -101,7 +101,7 @@ class Container:
                     return result
                 left = until - time.monotonic()
                 if left <= 0:
-                    raise AssertionError(f"waited {WAIT_SECONDS} s in vain: {what}\n{self._story()}")
+                    raise AssertionError(f"waited {WAIT_SECONDS + longer} s in vain: {what}\n{self._story()}")
                 self.changed.wait(min(left, 1))
 
     def close(self):
