@@ -158,8 +158,8 @@ class _Requirements:
         if usual:
             return f'list "{usual}" in its requirements.txt and run `{sys.executable} -m pip install {usual}`'
         return (
-            f"list the distribution that brings {top} (its name may be another) in its requirements.txt, and install it "
-            f"with `{sys.executable} -m pip install`"
+            f"list the distribution that brings {top} (its name may be another) in its requirements.txt, and install "
+            f"it with `{sys.executable} -m pip install`"
         )
 
     def _listed_for(self, top):
@@ -215,8 +215,8 @@ def _find_in_pack(name, root):
 
 _PYTHON = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
 _NEEDS_STACKSTORM = (
-    "st2sa provides st2reactor.sensor.base and st2common.util.date, isotime and shell; more of StackStorm is there where "
-    "StackStorm itself is installed (st2 below base_path), for this version of Python"
+    "st2sa provides st2reactor.sensor.base and st2common.util.date, isotime and shell; more of StackStorm is there "
+    "where StackStorm itself is installed (st2 below base_path), for this version of Python"
 )
 _NO_ATTRIBUTE = re.compile(r"(?:partially initialized )?module '([\w.]+)' has no attribute")
 _EGG = re.compile(r"^[^#\s].*#egg=([\w.-]+)")

@@ -1,8 +1,8 @@
 """Reaps the orphans that a sensor process adopts, and never a child that the sensor itself may wait for.
 
-A sensor process is the subreaper of whatever it starts, so that nothing escapes its container; what the sensor starts and
-leaves behind (a daemon, `sh -c 'command &'`, the upkeep that `git fetch` starts) becomes the process's child when the
-one between them ends, and nobody would wait for it.
+A sensor process is the subreaper of whatever it starts, so that nothing escapes its container; what the sensor starts
+and leaves behind (a daemon, `sh -c 'command &'`, the upkeep that `git fetch` starts) becomes the process's child when
+the one between them ends, and nobody would wait for it.
 
 Its own children are known: whatever Python begins a process with notes the number. Of the others,
 

@@ -19,7 +19,9 @@ WAIT_SECONDS = 10
 
 
 class Container:
-    def __init__(self):
+    def __init__(self, inherited=(), **variables):
+        self.inherited = inherited
+        self.variables = variables
         self.folder = tempfile.mkdtemp(prefix="st2sa-host-")
         self.changed = threading.Condition()
         self.values = {}
@@ -40,12 +42,13 @@ class Container:
     def environment(self, role, token):
         return dict(
             os.environ,
-            PYTHONPATH=PYTHON_FOLDER,
+            PYTHONPATH=os.pathsep.join([PYTHON_FOLDER, *self.inherited]),
             PYTHONDONTWRITEBYTECODE="1",
             ST2SA_SOCKET=self._address,
             ST2SA_TOKEN=token,
             ST2SA_ROLE=role,
             ST2SA_INCARNATION="incarnation-1",
+            **self.variables,
         )
 
     def fork(self):

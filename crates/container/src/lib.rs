@@ -89,8 +89,8 @@ pub struct Options {
     pub dispatching: Dispatching,
     /// Payloads that do not fit their trigger type's schema are dropped, as StackStorm does.
     pub validate_payload: bool,
-    /// A pack's `lib` folder is on its sensors' path.
-    pub common_libraries: bool,
+    /// What sensors find beside what their own packs bring.
+    pub libraries: Libraries,
     /// An instance frozen for longer is killed.
     pub freeze_limit: Span,
     /// How long it hands over before it stops by itself.
@@ -99,6 +99,15 @@ pub struct Options {
     pub on_reload: Option<Reload>,
     /// Added to the guardian's command line: how it logs.
     pub guardian_arguments: Vec<String>,
+}
+
+/// What sensors find beside what their own packs bring.
+#[derive(Clone, Debug, Default)]
+pub struct Libraries {
+    /// A pack's `lib` folder is on its sensors' path.
+    pub common: bool,
+    /// StackStorm's own virtualenv: sensors see its packages, as they do in StackStorm.
+    pub stackstorm: Option<PathBuf>,
 }
 
 /// Something else that is to be read again when the container is asked to.
@@ -222,7 +231,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         socket,
         python_path,
         incarnation: mark,
-        common_libraries: options.common_libraries,
+        libraries: options.libraries.clone(),
         offered: state.folder.join("offered.json"),
     };
     let now = clock::now();

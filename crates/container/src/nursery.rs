@@ -22,6 +22,7 @@ use st2sa_machine::{clock, files};
 use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
+use crate::Libraries;
 use crate::guardian::Told;
 use crate::input::Whose;
 use crate::keeper::Keeper;
@@ -53,8 +54,7 @@ pub(crate) struct Home {
     pub(crate) python_path: PathBuf,
     /// Marks every process of this run of the container.
     pub(crate) incarnation: String,
-    /// A pack's `lib` folder is on its sensors' path.
-    pub(crate) common_libraries: bool,
+    pub(crate) libraries: Libraries,
     /// The code last offered, kept for the next run of the container: whose code is newer is told by who changed.
     pub(crate) offered: PathBuf,
 }
@@ -308,7 +308,7 @@ impl Nursery {
                 let Some(child) = self.children.get_mut(&number) else { return };
                 let Some(sensor) = child.packs.sensors.get(&child.sensor) else { return };
                 let load =
-                    Operation::Do(Do::Load { sensor: Box::new(child::load(sensor, self.home.common_libraries)) });
+                    Operation::Do(Do::Load { sensor: Box::new(child::load(sensor, self.home.libraries.common)) });
                 // The other end may be gone already.
                 let _ = sender.send(load);
                 if child.connection.is_none() {

@@ -199,14 +199,25 @@ impl Home {
     /// What a host, and everything that it forks, finds in its environment.
     fn environment(&self, token: &str) -> BTreeMap<String, String> {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        BTreeMap::from([
+        // As StackStorm has it: what its own service was started with is its sensors', too.
+        let inherited = std::env::var("PYTHONPATH").unwrap_or_default();
+        let python_path = if inherited.is_empty() {
+            path(&self.python_path)
+        } else {
+            format!("{}:{inherited}", path(&self.python_path))
+        };
+        let mut environment = BTreeMap::from([
             ("ST2SA_SOCKET".to_owned(), path(&self.socket)),
             ("ST2SA_TOKEN".to_owned(), token.to_owned()),
             ("ST2SA_ROLE".to_owned(), "host".to_owned()),
             ("ST2SA_INCARNATION".to_owned(), self.incarnation.clone()),
-            ("PYTHONPATH".to_owned(), path(&self.python_path)),
+            ("PYTHONPATH".to_owned(), python_path),
             ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
-        ])
+        ]);
+        if let Some(stackstorm) = &self.libraries.stackstorm {
+            environment.insert("ST2SA_STACKSTORM".to_owned(), path(stackstorm));
+        }
+        environment
     }
 }
 

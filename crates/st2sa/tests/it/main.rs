@@ -14,6 +14,7 @@ mod health;
 mod hung;
 mod killed;
 mod leftovers;
+mod lent;
 mod many;
 mod names;
 mod odd;
