@@ -320,8 +320,8 @@ impl Shell {
         let active = self.session.instances().filter(|view| view.fence.is_some()).count();
         tracing::info!(
             active,
-            "handing everything over before stopping; what nobody takes is stopped after the drain timeout; ask again \
-             to stop at once"
+            "handing everything over before stopping; what no other container can take is stopped, what others still load \
+             is stopped after the drain timeout at the latest; ask again to stop at once"
         );
         self.handle(Event::Leave);
     }
