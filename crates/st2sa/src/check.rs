@@ -43,14 +43,13 @@ pub(crate) struct CheckOptions {
 /// Checks, and says what was found.
 pub(crate) fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let settings = options.packs.files()?;
-    let folders = options.packs.folders(&settings);
-    let common_libraries = PacksSettings::common_libraries(&settings);
+    let (folders, libraries) = options.packs.read(&settings);
     settings.finish()?;
     let log = options.log.quiet();
     logging::start(&log);
     let packs = Arc::new(packs::read(&folders));
     let watched = std::io::stderr().is_terminal();
-    let loaded = st2sa_container::check(&packs, common_libraries, &log.arguments(), |done, all| {
+    let loaded = st2sa_container::check(&packs, &libraries, &log.arguments(), |done, all| {
         if watched {
             eprint!("\r\u{1b}[Kloading sensors: {done} of {all}");
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use st2sa_container::{Dispatching, Ending, Options, Source, StartError, StateError};
+use st2sa_container::{Dispatching, Ending, Libraries, Options, Source, StartError, StateError};
 use st2sa_core::names::ContainerName;
 use st2sa_core::time::Span;
 use st2sa_stackstorm::packs::{Folders, Packs};
@@ -171,8 +171,7 @@ impl ContainerSettings {
         get(&None, "logging");
         let flag = |section: &'static str, name: &'static str| settings.get::<Flag>(None, section, name);
         let validate_payload = flag("system", "validate_trigger_payload").is_none_or(|flag| flag.0);
-        let common_libraries = PacksSettings::common_libraries(settings);
-        let folders = self.packs.folders(settings);
+        let (folders, libraries) = self.packs.read(settings);
         let alone = (!available.is_none_or(|flag| flag.0)).then(|| self.alone.read(settings));
         settings.finish()?;
         let options = Options {
@@ -185,7 +184,7 @@ impl ContainerSettings {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9111)), |listen| listen.0),
             dispatching: dispatch.map_or(Dispatching::Stdout, |sink| sink.0),
             validate_payload,
-            common_libraries,
+            libraries,
             freeze_limit,
             drain_timeout,
             on_reload: None,
@@ -202,13 +201,9 @@ impl PacksSettings {
         Settings::read(&self.config_file)
     }
 
-    /// Whether packs' `lib` folders are on their sensors' path.
-    pub(crate) fn common_libraries(settings: &Settings) -> bool {
-        settings.get::<Flag>(None, "packs", "enable_common_libs").is_some_and(|flag| flag.0)
-    }
-
     /// Where packs and what belongs to them are, as StackStorm's own sections say.
-    pub(crate) fn folders(&self, settings: &Settings) -> Folders {
+    pub(crate) fn read(&self, settings: &Settings) -> (Folders, Libraries) {
+        let common = settings.get::<Flag>(None, "packs", "enable_common_libs").is_some_and(|flag| flag.0);
         let base = settings.get::<PathBuf>(None, "system", "base_path");
         let base = base.unwrap_or_else(|| PathBuf::from("/opt/stackstorm"));
         let system = settings.get::<PathBuf>(None, "content", "system_packs_base_path");
@@ -230,12 +225,14 @@ impl PacksSettings {
             let folder = given.clone().or_else(|| Some(base.join(usual)).filter(|folder| folder.is_dir()));
             folder.as_deref().map(absolute)
         };
-        Folders {
+        let folders = Folders {
             packs: packs.iter().map(|folder| absolute(folder)).collect(),
             configs: of(&self.configs, "configs"),
             virtualenvs: of(&self.virtualenvs, "virtualenvs"),
             overrides: Some(base.join("overrides")).filter(|folder| folder.is_dir()),
-        }
+        };
+        let stackstorm = Some(base.join("st2")).filter(|folder| folder.is_dir());
+        (folders, Libraries { common, stackstorm: stackstorm.as_deref().map(absolute) })
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
 /// StackStorm's own options that are read, or looked at by people who wonder.
 #[rustfmt::skip]
 pub(crate) const STACKSTORMS: &[Spec] = &[
-    spec("system", "base_path", Some("/opt/stackstorm"), "a folder", "where packs, configs, virtualenvs and overrides are"),
+    spec("system", "base_path", Some("/opt/stackstorm"), "a folder", "where packs, configs, virtualenvs and overrides are, and StackStorm's own virtualenv, `st2`, whose packages sensors see"),
     spec("system", "validate_trigger_payload", Some("True"), "`True` or `False`", "payloads that do not fit their trigger type are dropped, as StackStorm does"),
     spec("content", "system_packs_base_path", None, "a folder", "packs that come with StackStorm"),
     spec("content", "packs_base_paths", None, "folders, with `:` between them; BASE/packs if not given", "packs that were installed"),
