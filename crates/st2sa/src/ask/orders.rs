@@ -82,6 +82,18 @@ pub(crate) struct PollOrder {
     ordering: Ordering,
 }
 
+/// Try again.
+#[derive(Args)]
+pub(crate) struct RetryOrder {
+    /// The sensor, pack.ClassName
+    #[arg(value_name = "REF", value_parser = reference)]
+    sensor: String,
+    #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
+    ordering: Ordering,
+}
+
 /// Which sensors.
 #[derive(Args, Clone)]
 #[group(required = true, multiple = false)]
@@ -218,7 +230,7 @@ impl PollOrder {
         let client = ordering.common.client()?;
         let counted = |sensor: &Sensor| {
             let active = sensor.instances.iter().find(|instance| Some(&instance.container) == sensor.active.as_ref());
-            active.map(|active| (active.polls, active.errors))
+            active.map(|active| (active.polls, active.errors, active.dropped))
         };
         let before = counted(&sensor_of(&client, &sensor).await?).unwrap_or_default();
         let outcome = ordering.order(&client, rest::POLL, Some(&sensor), ordering.body()).await?;
@@ -233,13 +245,50 @@ impl PollOrder {
         };
         let polled = waiting.until(paper, &format!("{sensor} to poll"), looked).await?;
         let took = words::took(polled.last_poll_duration_ms);
-        let text = if polled.errors > before.1 {
-            let error = polled.last_error.as_deref().map(words::gist).unwrap_or_default();
-            format!("{sensor} has polled on {} ({took}), and raised: {error}\n", polled.container)
+        let how = if polled.errors > before.1 {
+            format!(", and raised: {}", polled.last_error.as_deref().map(words::gist).unwrap_or_default())
+        } else if polled.dropped > before.2 {
+            format!("; {} triggers were dropped: their payloads do not fit", polled.dropped - before.2)
         } else {
-            format!("{sensor} has polled on {} ({took})\n", polled.container)
+            String::new()
         };
-        paper.write(&text)?;
+        paper.write(&format!("{sensor} has polled on {} ({took}){how}\n", polled.container))?;
+        Ok(())
+    }
+}
+
+impl RetryOrder {
+    pub(crate) async fn give(self, paper: &mut Paper) -> Result<(), Stop> {
+        let Self { sensor, waiting, ordering } = self;
+        let client = ordering.common.client()?;
+        let errors = |sensor: &Sensor| sensor.instances.iter().map(|instance| instance.errors).sum::<u64>();
+        let before = errors(&sensor_of(&client, &sensor).await?);
+        let outcome = ordering.order(&client, rest::RETRY, Some(&sensor), ordering.body()).await?;
+        if ordering.says(paper, &outcome)? || waiting.no_wait {
+            return Ok(());
+        }
+        let looked = async || {
+            let now = sensor_of(&client, &sensor).await.ok()?;
+            let runs = now
+                .instances
+                .iter()
+                .any(|instance| Some(&instance.container) == now.active.as_ref() && instance.state == "running");
+            (runs || errors(&now) > before).then_some(now)
+        };
+        let now = waiting.until(paper, &format!("{sensor} to run"), looked).await?;
+        match (now.active.as_deref(), errors(&now) > before) {
+            (Some(container), false) => {
+                paper.write(&format!("{sensor} is ACTIVE on {}\n", words::one_line(container)))?
+            }
+            (_, _) => {
+                let failed = now.instances.iter().filter(|instance| instance.failing);
+                let error = failed.filter_map(|instance| instance.last_error.as_deref()).map(words::gist).next();
+                let text = format!("{sensor} was tried, and failed again: {}", error.unwrap_or_default());
+                let hint =
+                    format!("'st2sa sensors {sensor}' shows the whole error, 'st2sa logs {sensor}' what it printed");
+                return Err(Failure::no(text, Some(hint)).into());
+            }
+        }
         Ok(())
     }
 }
