@@ -187,8 +187,7 @@ pub struct Instance {
     /// How long ago that was, in milliseconds; not known of what went wrong before the arbitrator looked.
     #[serde(default)]
     pub last_error_ms_ago: Option<u64>,
-    /// Whether it fails here: it cannot be loaded, or what went wrong last has not been followed by a poll that went
-    /// well.
+    /// Whether it fails here: it cannot be loaded, or it went wrong and has not gone well since.
     #[serde(default)]
     pub failing: bool,
 }

@@ -175,7 +175,7 @@ fn one(
         let is_active = active.is_some_and(|active| active.container == entry.name);
         let has_failed = placed.is_some_and(|placed| placed.failed.contains(&entry.name));
         let gone = !view.containers.iter().any(|container| container.name == entry.name);
-        let failing = !gone && fails(reported, has_failed);
+        let failing = !gone && fails(reported, has_failed, active.map(|_| is_active));
         instances.push(instance(now, entry, reported, status(is_active), gone, failing));
     }
     let active_fails = active.is_none_or(|active| {
@@ -199,9 +199,17 @@ fn one(
     }
 }
 
-/// Whether an instance fails; `has_failed`: it failed there, and the leader has not heard that it is well again.
-fn fails(reported: &Reported, has_failed: bool) -> bool {
-    matches!(reported.report.state, State::Failed | State::Backoff) || reported.trouble.lasts.unwrap_or(has_failed)
+/// Whether an instance fails. `has_failed`: it failed there, and the leader has neither heard that it is well again nor
+/// been told to forget it. `is_active`: unless its sensor is ACTIVE nowhere.
+fn fails(reported: &Reported, has_failed: bool, is_active: Option<bool>) -> bool {
+    let lasts = reported.trouble.lasts;
+    matches!(reported.report.state, State::Failed | State::Backoff)
+        || match is_active {
+            Some(true) => lasts.unwrap_or(has_failed),
+            // It has nothing to do there by which it could show that it is well.
+            Some(false) => has_failed,
+            None => has_failed || lasts == Some(true),
+        }
 }
 
 fn instance(now: Time, entry: &Entry, reported: &Reported, status: &str, gone: bool, failing: bool) -> Instance {

@@ -265,7 +265,7 @@ impl Arbiter {
         };
         let Some(need) = problem.sensors.get_mut(sensor) else { return unsettled(sensor) };
         let Some(holder) = need.holder.clone() else {
-            return Answer::Refused(format!("{sensor} is ACTIVE nowhere: `st2sa why {sensor}` says why"));
+            return Answer::Refused(format!("{sensor} is ACTIVE nowhere"));
         };
         if let Some(standing) = need.offers.get_mut(&holder) {
             standing.failed_there = true;
@@ -276,9 +276,7 @@ impl Arbiter {
             Some(to) if to != holder && placement::ineligible(&problem, sensor, &to).is_none() => {
                 self.send_to(sensor, &to, who)
             }
-            Some(_) | None => Answer::Refused(format!(
-                "no container but {holder} can run {sensor}: `st2sa why {sensor}` says what stands against each"
-            )),
+            Some(_) | None => Answer::Refused(format!("no container but {holder} can run {sensor}")),
         }
     }
 
@@ -306,7 +304,7 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return Answer::Unknown };
         let Some(state) = leadership.sensors.get(sensor) else { return nobody_offers(sensor) };
         let Holder::Held(held) = &state.holder else {
-            return Answer::Refused(format!("{sensor} is ACTIVE nowhere: `st2sa why {sensor}` says why"));
+            return Answer::Refused(format!("{sensor} is ACTIVE nowhere"));
         };
         let kind = leadership.offer(&held.by, sensor).map(|offer| offer.kind);
         if kind == Some(Kind::Passive) {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use st2sa_core::time::Span;
 use st2sa_machine::{clock, identity};
-use st2sa_proto::rest::{self, Container, Outcome, Plan, Sensor, word};
+use st2sa_proto::rest::{self, Container, Instance, Outcome, Plan, Sensor, word};
 
 use super::client::{Client, Document, Request};
 use super::failure::{Failure, Kind, Stop};
@@ -248,7 +248,7 @@ impl PollOrder {
         let how = if polled.errors > before.1 {
             format!(", and raised: {}", polled.last_error.as_deref().map(words::gist).unwrap_or_default())
         } else if polled.dropped > before.2 {
-            format!("; {} triggers were dropped: their payloads do not fit", polled.dropped - before.2)
+            format!("; triggers dropped since their payloads do not fit: {}", polled.dropped - before.2)
         } else {
             String::new()
         };
@@ -261,36 +261,56 @@ impl RetryOrder {
     pub(crate) async fn give(self, paper: &mut Paper) -> Result<(), Stop> {
         let Self { sensor, waiting, ordering } = self;
         let client = ordering.common.client()?;
-        let errors = |sensor: &Sensor| sensor.instances.iter().map(|instance| instance.errors).sum::<u64>();
-        let before = errors(&sensor_of(&client, &sensor).await?);
+        let before = sensor_of(&client, &sensor).await?;
         let outcome = ordering.order(&client, rest::RETRY, Some(&sensor), ordering.body()).await?;
         if ordering.says(paper, &outcome)? || waiting.no_wait {
             return Ok(());
         }
-        let looked = async || {
-            let now = sensor_of(&client, &sensor).await.ok()?;
-            let runs = now
-                .instances
-                .iter()
-                .any(|instance| Some(&instance.container) == now.active.as_ref() && instance.state == "running");
-            (runs || errors(&now) > before).then_some(now)
-        };
-        let now = waiting.until(paper, &format!("{sensor} to run"), looked).await?;
-        match (now.active.as_deref(), errors(&now) > before) {
-            (Some(container), false) => {
-                paper.write(&format!("{sensor} is ACTIVE on {}\n", words::one_line(container)))?
-            }
-            (_, _) => {
-                let failed = now.instances.iter().filter(|instance| instance.failing);
-                let error = failed.filter_map(|instance| instance.last_error.as_deref()).map(words::gist).next();
-                let text = format!("{sensor} was tried, and failed again: {}", error.unwrap_or_default());
+        let mut runs_since = None;
+        let looked = async || tried(&before, &sensor_of(&client, &sensor).await.ok()?, &mut runs_since);
+        let text = match waiting.until(paper, &format!("{sensor} to run"), looked).await? {
+            Tried::Well(container) => format!("{sensor} is ACTIVE on {container}\n"),
+            Tried::NotYet(container) => format!(
+                "{sensor} is ACTIVE on {container}; whether it is well shows when it polls (`st2sa poll {sensor}` has it poll now)\n"
+            ),
+            Tried::FailedAgain(container, error) => {
+                let text = format!("{sensor} was tried on {container}, and failed again: {}", words::gist(&error));
                 let hint =
-                    format!("'st2sa sensors {sensor}' shows the whole error, 'st2sa logs {sensor}' what it printed");
+                    format!("`st2sa sensors {sensor}` shows the whole error, `st2sa logs {sensor}` what it printed");
                 return Err(Failure::no(text, Some(hint)).into());
             }
-        }
+        };
+        paper.write(&words::plain(&text))?;
         Ok(())
     }
+}
+
+/// What came of a retry, and where.
+enum Tried {
+    Well(String),
+    NotYet(String),
+    FailedAgain(String, String),
+}
+
+/// What has come of it by `now`, if that shows; `runs_since` is kept from one look to the next.
+fn tried(before: &Sensor, now: &Sensor, runs_since: &mut Option<Instant>) -> Option<Tried> {
+    /// Most polls begin, and end, within this of the start; others may be an hour away.
+    const POLLS_WITHIN: Duration = Duration::from_secs(3);
+    let errors = |sensor: &Sensor, container: &str| {
+        let instance = sensor.instances.iter().find(|instance| instance.container == container);
+        instance.map_or(0, |instance| instance.errors)
+    };
+    let failed = |instance: &&Instance| instance.errors > errors(before, &instance.container);
+    if let Some(failed) = now.instances.iter().find(failed) {
+        return Some(Tried::FailedAgain(failed.container.clone(), failed.last_error.clone().unwrap_or_default()));
+    }
+    let is_active = |instance: &&Instance| Some(&instance.container) == now.active.as_ref();
+    let active = now.instances.iter().find(is_active).filter(|active| active.state == "running")?;
+    if !active.failing {
+        return Some(Tried::Well(active.container.clone()));
+    }
+    let since = runs_since.get_or_insert_with(Instant::now);
+    (since.elapsed() >= POLLS_WITHIN).then(|| Tried::NotYet(active.container.clone()))
 }
 
 impl PauseOrder {

@@ -150,7 +150,8 @@ fn in_detail(sensor: &Sensor, width: usize) -> String {
     text.push_str(&table::rendered(columns, width));
     for instance in each() {
         if let Some(error) = instance.last_error.as_deref().filter(|error| !error.trim().is_empty()) {
-            let when = when(instance).map(|when| format!(", {when}")).unwrap_or_default();
+            let over = if instance.failing { "" } else { " (over)" };
+            let when = when(instance).map(|when| format!(", {when}{over}")).unwrap_or_default();
             let _ = writeln!(text, "\nlast error on {}{when}:", words::one_line(&instance.container));
             for line in words::plain(error.trim_end()).lines() {
                 let _ = writeln!(text, "  {line}");
@@ -354,7 +355,7 @@ CONTAINER  STATUS   STATE    LAST POLL  TOOK   POLLS  ERRORS  TRIGGERS   PID
 node-1     ACTIVE   running  0.2 s ago  31 ms   8120       2        40  4211
 node-2     STANDBY  ready    -          -          0       0         0  4211
 
-last error on node-1, 1 min ago:
+last error on node-1, 1 min ago (over):
   Traceback (most recent call last):
     File \"rss.py\", line 7
   ConnectionError: the feed did not answer, and what it sent before that was no feed at all

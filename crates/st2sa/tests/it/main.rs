@@ -9,6 +9,7 @@ mod changed;
 mod cursor;
 mod damage;
 mod documents;
+mod explained;
 mod health;
 mod killed;
 mod leftovers;
