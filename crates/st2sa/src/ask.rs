@@ -46,7 +46,7 @@ Exit codes:
   3  no arbitrator could be reached
   4  an arbitrator answered what this release does not understand
 
-Colour is left out where stdout is no terminal, or NO_COLOR is set.";
+Where stdout is no terminal nothing is cut, no column is left out, and there is no colour (nor where NO_COLOR is set).";
 
 /// The same for orders.
 const AFTER_ORDERS: &str = "\
