@@ -221,15 +221,25 @@ impl PacksSettings {
             self.packs.clone()
         };
         let absolute = |folder: &Path| std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let of = |given: &Option<PathBuf>, usual: &str| {
-            let folder = given.clone().or_else(|| Some(base.join(usual)).filter(|folder| folder.is_dir()));
-            folder.as_deref().map(absolute)
+        let packs: Vec<PathBuf> = packs.iter().map(|folder| absolute(folder)).collect();
+        let source = if self.packs.is_empty() { "[content], or below base_path" } else { "--packs" };
+        settings.found_folders("packs", packs.clone(), source.to_owned());
+        let of = |given: &Option<PathBuf>, usual: &'static str| {
+            let there = || Some(base.join(usual)).filter(|folder| folder.is_dir());
+            let folder = given.clone().or_else(there).as_deref().map(absolute);
+            let source = match (given, &folder) {
+                (Some(_), _) => format!("--{usual}"),
+                (None, Some(_)) => "below base_path".to_owned(),
+                (None, None) => format!("{} is not there", base.join(usual).display()),
+            };
+            settings.found_folders(usual, folder.iter().cloned().collect(), source);
+            folder
         };
         let folders = Folders {
-            packs: packs.iter().map(|folder| absolute(folder)).collect(),
+            packs,
             configs: of(&self.configs, "configs"),
             virtualenvs: of(&self.virtualenvs, "virtualenvs"),
-            overrides: Some(base.join("overrides")).filter(|folder| folder.is_dir()),
+            overrides: of(&None, "overrides"),
         };
         let stackstorm = Some(base.join("st2")).filter(|folder| folder.is_dir());
         (folders, Libraries { common, stackstorm: stackstorm.as_deref().map(absolute) })

@@ -10,6 +10,7 @@ mod cursor;
 mod damage;
 mod debugger;
 mod documents;
+mod explained;
 mod health;
 mod hung;
 mod killed;
