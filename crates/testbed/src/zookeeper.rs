@@ -107,11 +107,12 @@ impl ZooKeeperServer {
         self.server.start_again(|| serves(port));
     }
 
-    /// Takes everything from it: it starts again with nothing.
+    /// Kills it, throws all of its data away, and starts it again.
     #[track_caller]
-    pub fn wipe(&mut self) {
+    pub fn lose_everything(&mut self) {
         self.kill();
-        std::fs::remove_dir_all(self.server.folder().join("data").join("version-2")).or_fail("remove its data");
+        let data = self.server.folder().join("data");
+        std::fs::remove_dir_all(&data).or_fail(format!("remove `{}`", data.display()));
         self.start_again();
     }
 

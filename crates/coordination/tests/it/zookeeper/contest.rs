@@ -1,6 +1,7 @@
 //! The contest over ZooKeeper.
 
 use st2sa_coordination::store::Store;
+use st2sa_core::time::Span;
 use st2sa_testbed::ZooKeeperServer;
 
 use crate::contest::{self, Contest};
@@ -10,6 +11,11 @@ struct OverZooKeeper(ZooKeeperServer);
 impl Contest for OverZooKeeper {
     fn store(&self) -> Store {
         super::store(&[self.0.address()], "contest")
+    }
+
+    /// A session of three seconds.
+    fn leader_ttl(&self) -> Span {
+        Span::from_secs(2)
     }
 
     fn freeze(&self) {
@@ -29,7 +35,7 @@ impl Contest for OverZooKeeper {
     }
 
     fn wipe(&mut self) {
-        self.0.wipe();
+        self.0.lose_everything();
     }
 
     fn forgets(&self) -> bool {
@@ -37,22 +43,4 @@ impl Contest for OverZooKeeper {
     }
 }
 
-/// One test a case of the contest.
-macro_rules! contests {
-    ($($case:ident),*) => {$(
-        #[test]
-        fn $case() {
-            contest::$case(&mut OverZooKeeper(ZooKeeperServer::start()));
-        }
-    )*};
-}
-
-contests!(
-    terms_rise_under_contention,
-    a_leader_that_slept_is_refused,
-    a_deposed_leader_writes_nothing_under_fire,
-    terms_outlive_a_killed_store,
-    one_acts_while_the_store_freezes,
-    a_cut_write_is_neither_done_nor_refused,
-    terms_are_above_what_a_wiped_store_is_shown
-);
+contest::contests!(OverZooKeeper(ZooKeeperServer::start()));
