@@ -9,6 +9,7 @@ mod codec;
 pub mod embedded;
 pub mod etcd;
 pub mod redis;
+pub mod registry;
 pub mod store;
 pub mod url;
 pub mod zookeeper;

@@ -18,6 +18,7 @@
 
 mod link;
 mod promises;
+pub(crate) mod registry;
 mod requests;
 mod session;
 mod settings;
