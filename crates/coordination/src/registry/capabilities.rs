@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_to_be_so_and_costs_nothing() {
-        let deep = [0x91; 60_000];
+        let deep = vec![0x91; 60_000];
         // Lists, texts and maps of four thousand millions that are not there.
         let lies: [&[u8]; 6] =
             [b"\xdd\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"", b"{}", &deep];

@@ -3,7 +3,7 @@
 mod proxy;
 mod servers;
 mod sessions;
-mod shared;
+pub(crate) mod shared;
 mod values;
 
 use std::time::{Duration, Instant};
