@@ -10,13 +10,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use st2sa_container::{Dispatching, Ending, Options, Source, StartError, StateError};
+use st2sa_coordination::store::Store;
 use st2sa_core::names::ContainerName;
 use st2sa_core::time::Span;
 use st2sa_stackstorm::packs::{Folders, Packs};
 use st2sa_stackstorm::partition::Partition;
 
 use crate::alone;
-use crate::arbitrator::Listen;
+use crate::arbitrator::{Listen, wants_registry};
 use crate::logging::{self, LogOptions};
 use crate::settings::{CONTAINER, Flag, Settings};
 
@@ -166,6 +167,7 @@ impl ContainerSettings {
         let drain_timeout = time(&self.drain_timeout, "drain_timeout", 60);
         let partition = settings.get::<Partition>(None, CONTAINER, "partition_provider").unwrap_or_default();
         get(&None, "logging");
+        let registry = registry(settings);
         let flag = |section: &'static str, name: &'static str| settings.get::<Flag>(None, section, name);
         let validate_payload = flag("system", "validate_trigger_payload").is_none_or(|flag| flag.0);
         let common_libraries = PacksSettings::common_libraries(settings);
@@ -184,6 +186,7 @@ impl ContainerSettings {
             common_libraries,
             freeze_limit,
             drain_timeout,
+            registry,
             on_reload: None,
             name: ContainerName::new(name),
             guardian_arguments: Vec::new(),
@@ -233,6 +236,16 @@ impl PacksSettings {
             overrides: Some(base.join("overrides")).filter(|folder| folder.is_dir()),
         }
     }
+}
+
+/// The store whose service registry is to be stood in. A container has no other use for it, and does without.
+fn registry(settings: &Settings) -> Option<Store> {
+    let wanted = wants_registry(settings);
+    let url = settings.get::<String>(None, "coordination", "url").filter(|_| wanted)?;
+    let parsed = Store::parse(&url).inspect_err(|error| {
+        tracing::warn!(%error, "`url` of [coordination] is of no use here: this container stands in no service registry");
+    });
+    parsed.ok().map(|parsed| parsed.store)
 }
 
 fn say_what_was_found(packs: &Packs) {
