@@ -28,7 +28,7 @@ const LISTED_WITHIN: Duration = Duration::from_secs(5);
 /// What a member says of itself is made anew so often at the most.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// An orderly end waits so long at the most for the store to hear of it; then the member vanishes with its time.
-const LEAVES_WITHIN: Duration = Duration::from_millis(500);
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a member says of itself, in the order in which it says it.
 pub type Capabilities = Map<String, Value>;

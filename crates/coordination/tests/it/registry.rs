@@ -90,7 +90,10 @@ async fn joined(shelf: &impl Shelf) -> Membership {
 }
 
 async fn a_member_stands_there_in_the_bytes_of_tooz_until_it_leaves(shelf: impl Shelf) {
-    let membership = joined(&shelf).await;
+    // One that vanishes sooner has left.
+    let lasting = || Member { ttl: SOON * 2, ..member() };
+    let membership = registry::join(shelf.store(), lasting());
+    says(&shelf, BYTES).await;
     membership.set(object(json!({"role": "leader"})));
     says(&shelf, LEADER).await;
     // In the place of what was said before.
@@ -99,10 +102,12 @@ async fn a_member_stands_there_in_the_bytes_of_tooz_until_it_leaves(shelf: impl 
     let expected = vec![group(GROUP, vec![seen(MEMBER, described())])];
     assert_eq!(registry::list(shelf.store()).await.unwrap(), expected);
     membership.leave().await;
-    assert_eq!(shelf.read(GROUP, MEMBER).await, None);
+    is_gone(&shelf).await;
     assert_eq!(registry::list(shelf.store()).await.unwrap(), [group(GROUP, vec![])]);
 
-    drop(joined(&shelf).await);
+    let membership = registry::join(shelf.store(), lasting());
+    says(&shelf, BYTES).await;
+    drop(membership);
     is_gone(&shelf).await;
 }
 

@@ -15,6 +15,7 @@ mod leftovers;
 mod names;
 mod odd;
 mod orders;
+mod registry;
 mod scene;
 mod session;
 mod settings;
