@@ -38,7 +38,8 @@ def read(coordinator):
             # In etcd tooz takes members for groups, too.
             continue
         found[group.decode()] = {
-            member.decode(): coordinator.get_member_capabilities(group, member).get() for member in members
+            member.decode(): coordinator.get_member_capabilities(group, member).get()
+            for member in members
         }
     return found
 
