@@ -8,6 +8,7 @@
 //! | tasks: the engine | one a request, with a bound on the wait | the loop | the loop: the answer |
 //! | tasks: containers' streams | gRPC, one task a stream | a bounded channel each | the loop: what is said |
 //! | tasks: REST and datastore | one a request | the loop: a view, a permission | whoever asks |
+//! | a task: the service registry | keeps this arbitrator a member, where that is asked for | the loop: how it stands | the store |
 //! | signals | SIGTERM and SIGINT | the kernel | the loop |
 
 mod chronicle;
@@ -18,6 +19,7 @@ mod input;
 mod peers;
 mod policies;
 pub mod policy;
+mod registry;
 mod rest;
 mod roster;
 mod shell;
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
 use st2sa_coordination::embedded::{Embedded, OpenError};
+use st2sa_coordination::registry::Membership;
 use st2sa_coordination::store::{self, Lengths, Store};
 use st2sa_coordination::{Datastore, Shared};
 use st2sa_core::arbiter::{Arbiter, Config};
@@ -68,6 +71,8 @@ pub struct Options {
     pub data_folder: PathBuf,
     /// The store that it shares with others; without one, its own folder is the store.
     pub store: Option<Store>,
+    /// The store with the service registry that it stands in, if it is to.
+    pub registry: Option<Store>,
     /// Where others reach it, `host:port`; where it listens, if not given.
     pub advertise: Option<String>,
     /// Lengths of time.
@@ -121,6 +126,7 @@ pub struct Arbitrator {
     runtime: Runtime,
     server: JoinHandle<()>,
     stop: oneshot::Sender<()>,
+    registry: Option<Membership>,
     /// Nobody else opens the folder while this runs.
     lock: Lock,
 }
@@ -176,9 +182,10 @@ impl Arbitrator {
         let listener =
             listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
         let address = listener.local_addr().map_err(failed("learn its own address"))?;
+        let reached = options.advertise.unwrap_or_else(|| address.to_string());
         let me = match options.store {
             None => id,
-            Some(_) => id.reached_at(&options.advertise.unwrap_or_else(|| address.to_string())),
+            Some(_) => id.reached_at(&reached),
         };
         // A container has no business to send anybody elsewhere.
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default();
@@ -208,6 +215,7 @@ impl Arbitrator {
         let entered = runtime.enter();
         // Nobody listens any more when the arbitrator stops.
         engine.watch(Box::new(move |leader| drop(watched.send(Input::LeaderSeen(leader)))));
+        let registry = options.registry.map(|store| registry::join(&store, address, &reached));
         drop(entered);
         tracing::info!(
             id = %me, pid = std::process::id(), listen = %address, engine = engine.describe(),
@@ -226,6 +234,7 @@ impl Arbitrator {
         let shell = shell::Shell {
             arbiter: Arbiter::new(config, Incarnation(identity::random()), highest, clock::now()),
             engine,
+            registry: registry.as_ref().map(Membership::teller),
             runtime: runtime.handle().clone(),
             inputs: inputs.clone(),
             chronicle,
@@ -244,7 +253,7 @@ impl Arbitrator {
             stopping_since: None,
             stands: shell::Stands::By(None),
         };
-        Ok(Self { address, inputs, received, shell, runtime, server, stop, lock })
+        Ok(Self { address, inputs, received, shell, runtime, server, stop, registry, lock })
     }
 
     /// Where it listens.
@@ -266,8 +275,11 @@ impl Arbitrator {
 
     /// Runs until it has stopped as asked.
     pub fn run(self) {
-        let Self { received, shell, runtime, server, stop, lock: _lock, .. } = self;
+        let Self { received, shell, runtime, server, stop, registry, lock: _lock, .. } = self;
         shell.run(&received);
+        if let Some(membership) = registry {
+            runtime.block_on(membership.leave());
+        }
         // What was decided last is sent; whoever still follows something is cut off.
         let _ = stop.send(());
         let ended = runtime.block_on(async { tokio::time::timeout(ANSWERS_END_WITHIN, server).await });

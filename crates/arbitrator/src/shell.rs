@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use st2sa_coordination::Engine;
+use st2sa_coordination::registry::Teller;
 use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, StoreSeen, Verb};
 use st2sa_core::engine::{LeaderSeen, Reply, Request};
 use st2sa_core::history::Record;
@@ -66,6 +67,8 @@ pub(crate) struct Shell {
     pub(crate) stopping_since: Option<Time>,
     /// What was told last of who leads.
     pub(crate) stands: Stands,
+    /// Where the service registry hears how it stands.
+    pub(crate) registry: Option<Teller>,
 }
 
 /// Whether it leads.
@@ -96,6 +99,9 @@ impl Shell {
             let now = clock::now();
             if self.arbiter.next_deadline().is_some_and(|(at, _)| now >= at) {
                 self.handle(Event::Wake);
+            }
+            if let Some(registry) = &mut self.registry {
+                registry.tell(|| crate::registry::standing(&self.arbiter, now));
             }
             if let Some(since) = self.stopping_since
                 && (self.arbiter.phase().is_none() || now >= since + RESIGNED_WITHIN)

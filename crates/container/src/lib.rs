@@ -11,6 +11,7 @@
 //! | tasks: streams to arbitrators | gRPC, one task a stream | a bounded channel each | the loop: what is heard |
 //! | tasks: connections of processes | read lines, answer calls | their sockets | the loop: what is said, what is to be done |
 //! | tasks: HTTP | `/active/REF`, logs | their sockets | nobody |
+//! | a task: the service registry | keeps this container a member, where that is asked for | the loop: how many sensors are ACTIVE | the store |
 //! | signals | SIGTERM and SIGINT; after a second one the process ends soon, whatever the loop does | the kernel | the loop |
 //!
 //! The guardian is a process of its own: [`guardian::run`].
@@ -31,6 +32,7 @@ mod link;
 mod logbook;
 mod nursery;
 mod python;
+mod registry;
 mod shell;
 mod sinks;
 mod sockets;
@@ -48,6 +50,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use st2sa_coordination::registry::Membership;
 use st2sa_coordination::store::Store;
 use st2sa_core::names::{ArbitratorId, ContainerName};
 use st2sa_core::session::{Config, Session};
@@ -99,6 +102,8 @@ pub struct Options {
     pub freeze_limit: Span,
     /// How long it hands over before it stops by itself.
     pub drain_timeout: Span,
+    /// The store with the service registry that it stands in, if it is to.
+    pub registry: Option<Store>,
     /// Told of each SIGHUP, beside the packs' being read again.
     pub on_reload: Option<Reload>,
     /// Added to the guardian's command line: how it logs.
@@ -231,6 +236,10 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         name = %options.name, pid = about.pid, http = %address, state = %state.folder.display(),
         arbitrators = options.arbitrators.join(","), "the container runs"
     );
+    let registry = options.registry.as_ref().map(|store| {
+        let _entered = runtime.enter();
+        registry::join(store, address, &options.name)
+    });
     let home = nursery::Home {
         socket,
         python_path,
@@ -258,8 +267,12 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         timers: shell::Timers::new(now),
         waiting: BTreeMap::new(),
         held_words: Vec::new(),
+        registry: registry.as_ref().map(Membership::teller),
     };
     let ending = shell.run(&received);
+    if let Some(membership) = registry {
+        runtime.block_on(membership.leave());
+    }
     tracing::info!(?ending, "the container has stopped");
     runtime.shutdown_background();
     Ok(ending)

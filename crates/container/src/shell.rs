@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use st2sa_coordination::registry::Teller;
 use st2sa_core::engine::Body;
 use st2sa_core::message::{State, ToArbitrator, ToContainer};
 use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
@@ -89,6 +90,8 @@ pub(crate) struct Shell {
     pub(crate) waiting: BTreeMap<EntryId, Waiting>,
     /// Words that are given once nothing of their sensor is in hand any more.
     pub(crate) held_words: Vec<(StreamId, ToArbitrator)>,
+    /// Where the service registry hears what runs here.
+    pub(crate) registry: Option<Teller>,
 }
 
 /// One effect that is not confirmed.
@@ -340,6 +343,9 @@ impl Shell {
         }
         self.settle();
         self.offer(now);
+        if let Some(registry) = &mut self.registry {
+            registry.tell(|| crate::registry::standing(&self.session));
+        }
         if now >= self.timers.report_at {
             self.timers.report_at = now + REPORT_EVERY;
             self.report(now);

@@ -21,6 +21,7 @@ mod leadership;
 mod line;
 mod names;
 mod reads;
+pub(crate) mod registry;
 mod upkeep;
 mod values;
 mod watching;

@@ -3,12 +3,14 @@
 //! An [`Engine`] answers core's [`Request`]s: campaign, renew, resign, observe, read, and one fenced
 //! transaction. A [`Datastore`] keeps what sensors store where there is no StackStorm. The [`embedded`]
 //! engine is both, in files of one machine; [`etcd`], [`redis`] and [`zookeeper`] are both,
-//! on servers that several arbitrators share.
+//! on servers that several arbitrators share. Beside both,
+//! and independent of them, [`registry`] stands in StackStorm's service registry on the same servers.
 
 mod codec;
 pub mod embedded;
 pub mod etcd;
 pub mod redis;
+pub mod registry;
 pub mod store;
 pub mod url;
 pub mod zookeeper;

@@ -9,7 +9,9 @@
 //!
 //! A user of ours needs the keys `st2sa/*`, the channels `st2sa/*`, and the commands `del eval get hdel hget hgetall
 //! hincrby hmget hset pexpire ping pttl select set time zadd zrangebylex zrangebyscore zrem`; `wait` where there are
-//! replicas, `publish` and `subscribe` to hear of a new leader at once, `info` and `config|get` to say what is kept.
+//! replicas, `publish` and `subscribe` to hear of a new leader at once, `info` and `config|get` to say what is kept. To
+//! stand in the service registry it needs tooz's keys, `_tooz_*`, and the commands `del exec hdel hset multi sadd set`; to
+//! show it `get hgetall smembers`.
 //!
 //! | task | its job | ends |
 //! |---|---|---|
@@ -18,6 +20,7 @@
 
 mod link;
 mod promises;
+pub(crate) mod registry;
 mod requests;
 mod session;
 mod settings;

@@ -20,6 +20,7 @@ mod nodes;
 mod paths;
 mod reading;
 mod record;
+pub(crate) mod registry;
 mod servers;
 mod tls;
 mod transaction;

@@ -43,6 +43,8 @@ impl AloneSettings {
             data_folder: data_folder.unwrap_or_default(),
             // Whoever runs alone shares nothing.
             store: None,
+            // The container stands there: this is a part of it.
+            registry: None,
             advertise: None,
             timing: Timing { session_ttl: SESSION_TTL, ..Timing::default() },
             policy: settings.get::<PathBuf>(None, ARBITRATOR, "policy"),

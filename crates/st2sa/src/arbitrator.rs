@@ -15,7 +15,7 @@ use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
 use crate::logging::{self, LogOptions};
-use crate::settings::{ARBITRATOR, BadSetting, Settings};
+use crate::settings::{ARBITRATOR, BadSetting, Flag, Settings};
 
 const AFTER_HELP: &str = "\
 Every option can also be given as an environment variable (ST2SA_SENSORARBITRATOR_SESSION_TTL for --session-ttl) or in \
@@ -129,18 +129,26 @@ impl ArbitratorSettings {
             settings.wrong(error.to_string());
         }
         let store = settings.get::<StoreUrl>(None, "coordination", "url").map(|url| url.0);
+        let wanted = wants_registry(settings);
+        let registry = store.clone().filter(|_| wanted);
         settings.get::<String>(None, "coordination", "lock_timeout");
         settings.finish()?;
         Ok(Options {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
             data_folder: data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator")),
             store,
+            registry,
             advertise: advertise.map(|advertise| advertise.0),
             timing,
             policy,
             alone: false,
         })
     }
+}
+
+/// Whether StackStorm's service registry is to be stood in.
+pub(crate) fn wants_registry(settings: &Settings) -> bool {
+    settings.get::<Flag>(None, "coordination", "service_registry").is_some_and(|flag| flag.0)
 }
 
 /// Where others reach something.

@@ -14,6 +14,7 @@ mod logs;
 mod orders;
 mod paper;
 mod plan;
+mod registry;
 mod seen;
 mod sensors;
 #[cfg(test)]
@@ -117,6 +118,9 @@ pub(crate) enum Question {
     /// Turn fail-safe on or off: whether the leader may go on while the store is away, by the word of every other arbitrator
     #[command(after_help = AFTER_ORDERS)]
     FailSafe(orders::FailSafeOrder),
+    /// List who stands in StackStorm's service registry, as its store has it
+    #[command(after_help = registry::AFTER_HELP)]
+    Registry(registry::RegistryQuestion),
     /// Read and write what sensors keep
     #[command(after_help = AFTER_ORDERS)]
     Datastore(values::DatastoreOrder),
@@ -169,6 +173,7 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
         Question::Undrain(order) => order.give(paper).await,
         Question::Forget(order) => order.give(paper).await,
         Question::FailSafe(order) => order.give(paper).await,
+        Question::Registry(question) => question.ask(paper).await,
         Question::Datastore(order) => order.give(paper).await,
     };
     match asked {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use st2sa_container::{Dispatching, Ending, Libraries, Options, Source, StartError, StateError};
+use st2sa_coordination::store::Store;
 use st2sa_core::names::ContainerName;
 use st2sa_core::time::Span;
 use st2sa_stackstorm::packs::{Folders, Packs};
 use st2sa_stackstorm::partition::Partition;
 
 use crate::alone;
-use crate::arbitrator::{Listen, StoreUrl};
+use crate::arbitrator::{Listen, StoreUrl, wants_registry};
 use crate::logging::{self, LogOptions};
 use crate::settings::{CONTAINER, Flag, Settings};
 
@@ -150,9 +151,6 @@ impl ContainerSettings {
         settings.found_out(CONTAINER, "sensor_node_name", &name);
         let get = |flag: &Option<String>, name: &'static str| settings.get::<String>(flag.as_deref(), CONTAINER, name);
         let arbitrators = settings.get::<Listed>(self.arbitrators.as_deref(), CONTAINER, "arbitrators");
-        // Who names no arbitrator, and the store that they share, has the leader found there.
-        let named = settings.source(CONTAINER, "arbitrators") != "default";
-        let store = settings.get::<StoreUrl>(None, "coordination", "url").filter(|_| !named).map(|url| url.0);
         let labels = settings.get::<Labels>(self.labels.as_deref(), CONTAINER, "labels");
         let dispatch = settings.get::<Dispatch>(self.dispatch.as_deref(), CONTAINER, "dispatch");
         settings.get::<Runtime>(None, CONTAINER, "runtime");
@@ -169,6 +167,8 @@ impl ContainerSettings {
         let drain_timeout = time(&self.drain_timeout, "drain_timeout", 60);
         let partition = settings.get::<Partition>(None, CONTAINER, "partition_provider").unwrap_or_default();
         get(&None, "logging");
+        let named = settings.source(CONTAINER, "arbitrators") != "default";
+        let (store, registry) = stores(settings, named);
         let flag = |section: &'static str, name: &'static str| settings.get::<Flag>(None, section, name);
         let validate_payload = flag("system", "validate_trigger_payload").is_none_or(|flag| flag.0);
         let (folders, libraries) = self.packs.read(settings);
@@ -187,6 +187,7 @@ impl ContainerSettings {
             libraries,
             freeze_limit,
             drain_timeout,
+            registry,
             on_reload: None,
             name: ContainerName::new(name),
             guardian_arguments: Vec::new(),
@@ -243,6 +244,24 @@ impl PacksSettings {
         };
         let stackstorm = Some(base.join("st2")).filter(|folder| folder.is_dir());
         (folders, Libraries { common, stackstorm: stackstorm.as_deref().map(absolute) })
+    }
+}
+
+/// The store in which the leader is found, where no arbitrator was named, and the one with the service registry.
+fn stores(settings: &Settings, arbitrators_named: bool) -> (Option<Store>, Option<Store>) {
+    let in_registry = wants_registry(settings);
+    let Some(url) = settings.get::<String>(None, "coordination", "url") else { return (None, None) };
+    match url.parse::<StoreUrl>() {
+        Ok(StoreUrl(store)) => ((!arbitrators_named).then(|| store.clone()), in_registry.then_some(store)),
+        Err(error) => {
+            let problem = format!("{}: `url` of [coordination]: {error}", settings.source("coordination", "url"));
+            if !arbitrators_named {
+                settings.wrong(format!("{problem}; name the arbitrators with --arbitrators where they share no store"));
+            } else if in_registry {
+                tracing::warn!(problem, "this container stands in no service registry");
+            }
+            (None, None)
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn all_below(prefix: Vec<u8>, limit: i64) -> RangeRequest {
 }
 
 /// Reads ranges whole, page by page, all as of the moment of the first.
-async fn read_all(client: &Client, ranges: Vec<RangeRequest>) -> Result<Vec<KeyValue>, Trouble> {
+pub(super) async fn read_all(client: &Client, ranges: Vec<RangeRequest>) -> Result<Vec<KeyValue>, Trouble> {
     let success = ranges.iter().cloned().map(names::range).collect();
     let request = TxnRequest { success, ..TxnRequest::default() };
     let answer = client.transaction(Repeat::Freely, request).await?;

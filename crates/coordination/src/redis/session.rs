@@ -219,7 +219,7 @@ impl Session {
 }
 
 /// One connection, logged in.
-async fn connection(
+pub(super) async fn connection(
     settings: &Settings,
     address: &str,
     drivers: &mut JoinSet<()>,

@@ -1,4 +1,4 @@
-//! What every engine must do, and what the embedded one does besides.
+//! What every engine must do, and what the embedded one does besides; and the service registry.
 
 #[cfg(test)]
 mod conformance;
@@ -12,5 +12,7 @@ mod etcd;
 mod proxy;
 #[cfg(test)]
 mod redis;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod zookeeper;

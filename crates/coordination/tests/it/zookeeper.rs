@@ -4,7 +4,7 @@ mod contest;
 mod proxy;
 mod servers;
 mod sessions;
-mod shared;
+pub(crate) mod shared;
 mod values;
 
 use std::time::{Duration, Instant};

@@ -73,6 +73,7 @@ pub(crate) const STACKSTORMS: &[Spec] = &[
     spec("packs", "enable_common_libs", Some("False"), "`True` or `False`", "a pack's `lib` folder is on its sensors' path"),
     spec(CONTAINER, "logging", None, "a file", "not used: logs go to the standard error, see --log-format"),
     spec("coordination", "url", None, "`redis://…`, `zookeeper://…` (or `kazoo://…`), `etcd3+http(s)://…`, as tooz writes them", "the store that arbitrators share; without it there is one arbitrator, and `data_dir` is its store"),
+    spec("coordination", "service_registry", Some("False"), "`True` or `False`", "arbitrators and containers stand in StackStorm's service registry, in the store of `url`, as its own services do: groups `sensorarbitrator` and `sensorcontainer`; `st2sa registry` shows it"),
     spec("coordination", "lock_timeout", None, "seconds", "not used: what st2sa holds is a leadership with a length of its own (leader_ttl), not a tooz lock"),
 ];
 

@@ -20,6 +20,7 @@ mod many;
 mod names;
 mod odd;
 mod orders;
+mod registry;
 mod scene;
 mod session;
 mod settings;
