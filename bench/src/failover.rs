@@ -86,7 +86,7 @@ fn arbitrators(binary: &Path, kills: u32) -> (Vec<Duration>, usize) {
     for number in 1..=kills {
         progress(number, kills);
         let since = Instant::now();
-        scene.arbitrator.restart();
+        scene.arbitrator().restart();
         scene.wait_until_whole();
         // The time measured is all over: no condition can tell that nothing happened in it.
         std::thread::sleep(AFTERWARDS.saturating_sub(since.elapsed()));

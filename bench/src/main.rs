@@ -2,6 +2,7 @@
 //! what it has seen.
 
 mod failover;
+mod leaders;
 mod moves;
 mod probes;
 mod report;
@@ -33,6 +34,15 @@ enum Measure {
         #[arg(long, default_value_t = 30)]
         kills: u32,
     },
+    /// What it costs when the leader of three arbitrators on a shared store dies, or resigns
+    Leaders {
+        /// The store
+        #[arg(long, value_enum)]
+        store: leaders::Which,
+        /// How often it dies, and resigns
+        #[arg(long, default_value_t = 20)]
+        kills: u32,
+    },
     /// How long sensors pause when an operator moves them: one by one, by a drain, in a rolling upgrade
     Moves {
         /// How often one sensor is moved
@@ -55,6 +65,7 @@ fn main() -> ExitCode {
     };
     match measure {
         Measure::Failover { kills } => failover::run(&binary, kills.max(1)),
+        Measure::Leaders { store, kills } => leaders::run(&binary, store, kills.max(1)),
         Measure::Moves { moves, drained } => moves::run(&binary, moves.max(1), drained.max(1)),
     }
 }

@@ -85,9 +85,9 @@ fn upgrade(binary: &Path) -> Vec<Duration> {
         scene.wait_until_whole();
         scene.order(&["undrain", &name]);
     }
-    scene.arbitrator.kill(Signal::TERM);
-    scene.arbitrator.wait(PATIENCE);
-    scene.arbitrator.restart();
+    scene.arbitrator().kill(Signal::TERM);
+    scene.arbitrator().wait(PATIENCE);
+    scene.arbitrator().restart();
     scene.wait_until_whole();
     let (polls, until) = (scene.source.polls(), Instant::now());
     scene.source.assert_no_overlap();

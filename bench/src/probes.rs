@@ -14,7 +14,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Scene {
     pub(crate) testbed: Testbed,
     pub(crate) source: Source,
-    pub(crate) arbitrator: Program,
+    /// The only one; none where several share a store.
+    arbitrator: Option<Program>,
     pub(crate) containers: [Program; 2],
     pub(crate) probes: Vec<String>,
 }
@@ -23,12 +24,29 @@ impl Scene {
     /// Starts everything; returns once every probe polls and has a standby.
     pub(crate) fn start(binary: &Path, probes: u32) -> Self {
         let testbed = Testbed::new(binary);
+        let arbitrator = testbed.arbitrator(&["--log=warn"]);
+        Self::around(testbed, Some(arbitrator), probes)
+    }
+
+    /// The same with several arbitrators on the store of this url.
+    pub(crate) fn shared(binary: &Path, probes: u32, arbitrators: usize, url: &str) -> (Self, Vec<Program>) {
+        let testbed = Testbed::for_arbitrators(binary, arbitrators);
+        let start = |number| testbed.arbitrator_on(number, url, &["--log=warn"]);
+        let arbitrators = (0..arbitrators).map(start).collect();
+        (Self::around(testbed, None, probes), arbitrators)
+    }
+
+    /// The only arbitrator.
+    pub(crate) fn arbitrator(&mut self) -> &mut Program {
+        self.arbitrator.as_mut().unwrap_or_else(|| unreachable!("several arbitrators are asked for one by one"))
+    }
+
+    fn around(testbed: Testbed, arbitrator: Option<Program>, probes: u32) -> Self {
         let source = Source::start();
         write_pack(testbed.folder(), &source.url(), probes).unwrap_or_else(|error| {
             eprintln!("error: the probes cannot be written: {error}");
             std::process::exit(1);
         });
-        let arbitrator = testbed.arbitrator(&["--log=warn"]);
         let containers = ["a", "b"].map(|name| testbed.container_in(name, name, &["--log=warn"]));
         let probes = (1..=probes).map(|number| format!("probe.Probe{number:02}")).collect();
         let scene = Self { testbed, source, arbitrator, containers, probes };

@@ -7,6 +7,8 @@ ST2SA_ROLE=host it forks one process a sensor (`__main__`); with ST2SA_ROLE=sens
     sensor     the life of one sensor process
     loader     from a file of a pack to an object
     faults     why something of a pack cannot go on: where, and what to do
+    missing    the same for modules and names that are not there
+    places     where things are: in the pack, in Python, in what was installed
     service    the `sensor_service` that the object gets
     payload    any Python value as JSON that StackStorm stores
     provided   st2reactor and the parts of st2common that sensors import

@@ -148,18 +148,33 @@ class _Host:
 
 
 def _settle_path():
-    """Keeps the host's own folder, and the folder it was started in, out of a pack's way.
+    """Puts StackStorm's packages where sensors find them in StackStorm: behind what PYTHONPATH says, before the pack's
+    virtualenv. Keeps the host's own folder, and the folder it was started in, out of a pack's way.
 
-    The folder goes to the end of the path, and into PYTHONPATH: a web framework's reloader starts this very command
-    again, with the environment that it finds.
+    PYTHONPATH says the same afterwards: a web framework's reloader starts this very command again, with the environment
+    that it finds.
     """
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    lent = _stackstorms_packages()
     if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
         del sys.path[0]
-    sys.path[:] = [path for path in sys.path if path != home] + [home]
     inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if home not in inherited:
-        os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, home])
+    inherited = [path for path in inherited if path not in (home, *lent)]
+    others = [path for path in sys.path if path not in (home, *lent)]
+    first = {os.path.abspath(path) for path in inherited}
+    own = next((at for at, path in enumerate(others) if os.path.abspath(path) not in first), len(others))
+    sys.path[:] = [*others[:own], *lent, *others[own:], home]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, *lent, home])
+
+
+def _stackstorms_packages():
+    """The folder of the packages in StackStorm's own virtualenv, if that is of this Python."""
+    virtualenv = os.environ.get("ST2SA_STACKSTORM")
+    if not virtualenv:
+        return []
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = os.path.join(virtualenv, "lib", python, "site-packages")
+    return [packages] if os.path.isdir(packages) else []
 
 
 def _close_input():

@@ -1,25 +1,44 @@
 """What sensors import of st2reactor and st2common, in a Python that has not got those.
 
-A finder at the end of `sys.meta_path`: where StackStorm's own are importable, they are found first. Facts of behaviour
-are StackStorm's; it is not its code.
+A finder at the end of `sys.meta_path`: where StackStorm's own are there, they are found first. Where they are there and
+cannot be imported, the finder comes first. Facts of behaviour are StackStorm's; it is not its code.
 """
 
 import abc
+import logging
 import re
 import shlex
 import subprocess
 import sys
 from datetime import date as _date
 from datetime import datetime, timedelta, timezone
+from importlib import import_module, util
 from importlib.machinery import ModuleSpec
 
 from st2sa_host import waiting
+
+_log = logging.getLogger("st2sa_host")
 
 
 def install():
     """Makes the modules importable, after everything else that may bring them."""
     if _Finder not in sys.meta_path:
-        sys.meta_path.append(_Finder)
+        sys.meta_path.insert(0 if _are_broken() else len(sys.meta_path), _Finder)
+
+
+def _are_broken():
+    """Whether StackStorm's own modules are there and cannot be imported; only a try shows that."""
+    if util.find_spec("st2reactor") is None:
+        return False
+    try:
+        import_module("st2reactor.sensor.base")
+        return False
+    except Exception as error:
+        _log.warning("StackStorm's own modules cannot be imported, the host's are taken: %r", error)
+    # What was imported before the error is of no use, and would be found first.
+    for name in [name for name in sys.modules if name.split(".")[0] in ("st2reactor", "st2common")]:
+        del sys.modules[name]
+    return True
 
 
 class _Base(abc.ABC):

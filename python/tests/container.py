@@ -19,7 +19,9 @@ WAIT_SECONDS = 10
 
 
 class Container:
-    def __init__(self):
+    def __init__(self, inherited=(), **variables):
+        self.inherited = inherited
+        self.variables = variables
         self.folder = tempfile.mkdtemp(prefix="st2sa-host-")
         self.changed = threading.Condition()
         self.values = {}
@@ -40,12 +42,13 @@ class Container:
     def environment(self, role, token):
         return dict(
             os.environ,
-            PYTHONPATH=PYTHON_FOLDER,
+            PYTHONPATH=os.pathsep.join([PYTHON_FOLDER, *self.inherited]),
             PYTHONDONTWRITEBYTECODE="1",
             ST2SA_SOCKET=self._address,
             ST2SA_TOKEN=token,
             ST2SA_ROLE=role,
             ST2SA_INCARNATION="incarnation-1",
+            **self.variables,
         )
 
     def fork(self):
@@ -91,9 +94,9 @@ class Container:
         sensor.say({"op": "load", "sensor": sensor.description})
         return sensor
 
-    def wait(self, found, what):
-        """Waits until `found` gives something, and gives that."""
-        until = time.monotonic() + WAIT_SECONDS
+    def wait(self, found, what, longer=0):
+        """Waits until `found` gives something, and gives that; that many seconds longer than is usual."""
+        until = time.monotonic() + WAIT_SECONDS + longer
         with self.changed:
             while True:
                 result = found()
@@ -101,7 +104,7 @@ class Container:
                     return result
                 left = until - time.monotonic()
                 if left <= 0:
-                    raise AssertionError(f"waited {WAIT_SECONDS} s in vain: {what}\n{self._story()}")
+                    raise AssertionError(f"waited {WAIT_SECONDS + longer} s in vain: {what}\n{self._story()}")
                 self.changed.wait(min(left, 1))
 
     def close(self):

@@ -5,6 +5,7 @@ import signal
 import sys
 import unittest
 
+from st2sa_host import orphans
 from tests.container import BASIC_PACK, Container, ContainerTestCase
 
 SENSORS = os.path.join(BASIC_PACK, "sensors", "sensors.py")
@@ -219,13 +220,32 @@ class Surroundings(ContainerTestCase):
         self.assertEqual(told["orphans_parent"], sensor.pid)
         self.assertEqual([hello["pid"] for hello in sensor.hellos][-1], worker["worker"])
 
-    def test_daemons_are_reaped_and_what_a_sensor_waits_for_is_not(self):
-        sensor = self.load("Daemons")
+    def test_what_a_sensor_leaves_behind_is_reaped_and_what_it_waits_for_is_not(self):
+        sensor = self.load("Daemons", config={"times": 20})
         sensor.activate()
         (told,) = sensor.dispatched()
+        own = 5
+        self.container.wait(
+            lambda: len(self.dead_children(sensor.pid)) >= own + 2 * 20, "what is left behind has ended"
+        )
         self.container.wait(lambda: not os.path.exists(f"/proc/{told['daemon']}"), "the daemon is reaped")
+        spared = orphans.SECONDS_BETWEEN * (orphans.LOOKS_SPARED + 2)
+        self.container.wait(lambda: len(self.dead_children(sensor.pid)) == own, "the others are reaped", spared)
         self.assertTrue(sensor.poll()["ok"])
-        self.assertEqual(sensor.dispatched(2)[1], {"codes": [3, 3, 4]})
+        self.assertEqual(sensor.dispatched(2)[1], {"codes": [3, 3, 4, 4, 4]})
+
+    def dead_children(self, pid):
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            numbers = children.read().split()
+        dead = []
+        for number in numbers:
+            try:
+                with open(f"/proc/{number}/stat") as stat:
+                    if stat.read().rpartition(")")[2].split()[0] == "Z":
+                        dead.append(number)
+            except OSError:
+                pass  # reaped meanwhile
+        return dead
 
     def test_a_sensor_that_starts_itself_again_works_in_the_second_python(self):
         ways = [{}, {"original": True}] if sys.version_info >= (3, 10) else [{}]

@@ -113,11 +113,39 @@ class Refusals(ContainerTestCase):
             failed,
             "ModuleNotFoundError: No module named 'yaml_is_not_here'",
             ("sensors/sensor.py", 2),
-            f"{sys.executable} -m pip install yaml_is_not_here",
+            "list the distribution that brings yaml_is_not_here (its name may be another)",
         )
         self.assertNotIn("st2sa_host", failed["traceback"])
+        self.assertNotIn("pip install yaml_is_not_here", failed["hint"])
+        self.assertIn("the pack has no virtualenv of its own: `st2 pack install` makes one", failed["hint"])
         failed = self.failed("import helper\n", files={"sensors/helper.py": "\nimport MySQLdb.nothing\n"})
         self.check(failed, "MySQLdb", ("sensors/helper.py", 2), "pip install mysqlclient")
+
+    def test_a_virtualenv_is_the_packs_own_wherever_this_python_is(self):
+        failed = self.failed("import not_there\n", virtualenv="/opt/stackstorm/virtualenvs/written")
+        self.assertNotIn("virtualenv", failed["hint"])
+
+    def test_a_missing_module_that_requirements_list(self):
+        for module, requirements, hint in (
+            ("trello", "six\npy-trello>=0.4.3,<0.5\n", '"py-trello" is listed in requirements.txt, but not installed'),
+            ("http_parser", "http-parser # built\n", '"http-parser" is listed in requirements.txt, but not installed'),
+            ("icinga2api", "git+https://h/x.git#egg=icinga2api\n", '"icinga2api" is listed in requirements.txt'),
+            ("telegram", "python-telegram-bot==5.3.0", '"python-telegram-bot" is listed in requirements.txt'),
+            ("novaclient.v2", "python_novaclient[x] ; python_version > '3'", '"python_novaclient" is listed'),
+            ("hidden", "one_thing\nother~=1.0\n", "not installed: one_thing, other; one of them may bring it: `"),
+            (
+                "hidden",
+                "# nothing\n-r more.txt\nold; python_version < '3'\n",
+                "list the distribution that brings hidden (",
+            ),
+        ):
+            with self.subTest(module=module, requirements=requirements):
+                failed = self.failed(f"import {module}\n", files={"requirements.txt": requirements})
+                self.check(failed, "ModuleNotFoundError", ("sensors/sensor.py", 1), hint)
+                self.assertNotIn(f"pip install {module}", failed["hint"])
+                if not hint.startswith("list "):
+                    self.assertNotIn("list ", failed["hint"])
+                    self.assertRegex(failed["hint"], rf"`{sys.executable} -m pip install -r /.*/requirements\.txt`")
 
     def test_a_missing_part_of_a_package_that_is_there(self):
         distribution = {
@@ -133,7 +161,7 @@ class Refusals(ContainerTestCase):
             ("email.MIMEText", f"Python {sys.version_info[0]}.{sys.version_info[1]} has no email.MIMEText"),
             ("time.clocks", f"Python {sys.version_info[0]}.{sys.version_info[1]} has no time.clocks"),
             ("beside.there", "the pack's own sensors/beside.py is what it finds as beside"),
-            ("not_there.at.all", "pip install not_there"),
+            ("not_there.at.all", "the distribution that brings not_there ("),
         ):
             with self.subTest(module=module):
                 failed = self.failed(named.format(site, module), files={"sensors/beside.py": ""})
@@ -147,14 +175,34 @@ class Refusals(ContainerTestCase):
 
     def test_a_part_of_stackstorm_that_is_not_provided(self):
         failed = self.failed("from st2common.persistence import trigger\n")
-        self.check(failed, "st2common.persistence", ("sensors/sensor.py", 1), "runtime: st2")
+        self.check(failed, "st2common.persistence", ("sensors/sensor.py", 1), "where StackStorm itself is installed")
         failed = self.failed("from st2reactor.sensor.base import sensor\n")
-        self.check(failed, "cannot import name 'sensor'", ("sensors/sensor.py", 1), "runtime: st2")
+        self.check(failed, "cannot import name 'sensor'", ("sensors/sensor.py", 1), "StackStorm itself is installed")
+        self.assertNotIn("runtime", failed["hint"])
 
-    def test_a_name_that_a_library_has_not(self):
-        self.check(
-            self.failed("from json import nothing\n"), "ImportError", ("sensors/sensor.py", 1), "another version"
-        )
+    def test_a_name_that_a_module_has_not(self):
+        python = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+        files = {
+            "site-packages/bought.py": "import beside",
+            "site-packages/old_one/__init__.py": "from collections import Gone",
+            "site-packages/py_bought-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: py-bought\nVersion: 1.2\n",
+            "requirements.txt": "py-bought\n",
+            "sensors/beside.py": "",
+        }
+        for source, hint in (
+            ("from collections import Gone", f"the sensor needs a name that {python} no longer has"),
+            ("import time; time.clock()", f"the sensor needs a name that {python} no longer has"),
+            ("import old_one", f"the installed old_one needs a name that {python} no longer has"),
+            ("from bought import nothing", "the installed py-bought is another version than the pack needs"),
+            ("import bought; bought.nothing()", "the installed py-bought is another version than the pack needs"),
+            ("from beside import nothing", "the pack's own sensors/beside.py has no such name"),
+        ):
+            with self.subTest(source=source):
+                head = (
+                    "import os, sys\nsys.path.append(os.path.join(os.path.dirname(__file__), '..', 'site-packages'))\n"
+                )
+                failed = self.failed(f"{head}{source}\n", files=files)
+                self.check(failed, "Error", ("sensors/sensor.py", 3), hint)
 
     def test_a_module_that_exits_at_import(self):
         failed = self.failed("import sys\nsys.exit(0)\n")

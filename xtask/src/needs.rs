@@ -24,6 +24,24 @@ pub(crate) const ETCD: Need = Need {
     probe: &["sh", "-c", "command -v etcd && command -v etcdctl"],
 };
 
+/// See [`ETCD`]; Java, and ZooKeeper's own jars without its service.
+pub(crate) const ZOOKEEPER: Need = Need {
+    what: "ZooKeeper, with Java",
+    packages: &["default-jre-headless", "libzookeeper-java", "libnetty-java", "libslf4j-java"],
+    probe: &[
+        "sh",
+        "-c",
+        "command -v java && cd /usr/share/java && ls zookeeper.jar slf4j-simple.jar netty-codec.jar netty-resolver.jar",
+    ],
+};
+
+/// See [`ETCD`].
+pub(crate) const REDIS: Need = Need {
+    what: "Redis with its `redis-cli`",
+    packages: &["redis-server", "redis-tools"],
+    probe: &["sh", "-c", "command -v redis-server && command -v redis-cli"],
+};
+
 /// Something that Debian packages bring, and the command that succeeds once it is there.
 pub(crate) struct Need {
     what: &'static str,
@@ -78,7 +96,12 @@ fn can_install() -> bool {
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {
-    Program::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").run()
+    Program::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Services that a package brings are not started: tests start their own.
+        .env("RUNLEVEL", "1")
+        .run()
 }
 
 #[cfg(test)]

@@ -61,7 +61,9 @@ fn generated() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    needs::ETCD.ensure()?;
+    for store in [needs::ETCD, needs::REDIS, needs::ZOOKEEPER] {
+        store.ensure()?;
+    }
     Program::cargo()
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         // Else insta leaves its proposals beside the snapshots.

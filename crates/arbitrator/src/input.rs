@@ -1,7 +1,7 @@
 //! What the arbitrator's loop is told, by every task around it.
 
 use st2sa_core::arbiter::{Answer, ContainerView, Phase, SensorView, StoreSeen, Verb};
-use st2sa_core::engine::{Electors, LeaderSeen, Reply, Token};
+use st2sa_core::engine::{Electors, Intent, LeaderSeen, Reply, Token};
 use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, SensorRef, StreamId, Term};
 use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -79,8 +79,16 @@ pub(crate) struct View {
     /// Nobody is to take over from anybody.
     pub(crate) alone: bool,
     /// Every intent, also for what is not here.
-    pub(crate) paused: Vec<SensorRef>,
+    pub(crate) paused: Vec<(SensorRef, Intent)>,
     pub(crate) drained: Vec<ContainerName>,
     pub(crate) roster: Roster,
     pub(crate) alarms: Vec<String>,
+}
+
+impl View {
+    /// Whether there is such a sensor: placed, or in the packs of some container that could not load it (yet).
+    pub(crate) fn knows(&self, sensor: &SensorRef) -> bool {
+        self.sensors.iter().any(|view| view.sensor == *sensor)
+            || self.roster.entries().any(|entry| entry.instances.contains_key(sensor))
+    }
 }

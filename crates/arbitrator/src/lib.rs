@@ -37,7 +37,7 @@ use axum::serve::ListenerExt;
 use st2sa_coordination::embedded::{Embedded, OpenError};
 use st2sa_coordination::registry::Membership;
 use st2sa_coordination::store::{self, Lengths, Store};
-use st2sa_coordination::{Datastore, Engine};
+use st2sa_coordination::{Datastore, Shared};
 use st2sa_core::arbiter::{Arbiter, Config};
 use st2sa_core::names::{ArbitratorId, Incarnation, Term};
 use st2sa_core::policy::Policy;
@@ -290,12 +290,7 @@ impl Arbitrator {
 
 /// The store that is shared, or the folder's own. A shared one that cannot be reached is waited for: what needs it can do
 /// nothing without.
-fn engine(
-    store: Option<&Store>,
-    folder: &Path,
-    timing: &Timing,
-    runtime: &Runtime,
-) -> Result<(Arc<dyn Engine>, Arc<dyn Datastore>), StartError> {
+fn engine(store: Option<&Store>, folder: &Path, timing: &Timing, runtime: &Runtime) -> Result<Shared, StartError> {
     let Some(store) = store else {
         let embedded = Embedded::open(folder)?;
         return Ok((Arc::new(embedded.clone()), Arc::new(embedded)));

@@ -5,6 +5,7 @@ mod forward;
 mod logs;
 mod orders;
 mod values;
+mod why;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -61,10 +62,11 @@ pub(crate) fn routes(answers: Answers) -> Router {
         .route(rest::CONTAINERS, get(containers))
         .route(rest::HISTORY, get(history))
         .route(rest::PLAN, get(orders::plan))
-        .route(rest::WHY, get(orders::why))
+        .route(rest::WHY, get(why::why))
         .route(rest::MOVE, post(orders::moves))
         .route(rest::FAILOVER, post(orders::failover))
         .route(rest::POLL, post(orders::poll))
+        .route(rest::RETRY, post(orders::retry))
         .route(rest::PAUSE, post(orders::pause))
         .route(rest::RESUME, post(orders::resume))
         .route(rest::PAUSE_ALL, post(orders::pause_all))

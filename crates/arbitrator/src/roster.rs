@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use st2sa_core::message::{Kind, State};
 use st2sa_core::names::{ContainerName, Incarnation, SensorRef, StreamId};
 use st2sa_core::time::Time;
 use st2sa_proto::{About, InstanceReport};
@@ -30,8 +31,29 @@ pub(crate) struct Entry {
     /// It has said that it leaves.
     pub(crate) leaves: bool,
     pub(crate) heard_at: Time,
-    /// Each with when it came.
-    pub(crate) instances: BTreeMap<SensorRef, (Time, InstanceReport)>,
+    /// What it reported last of each.
+    pub(crate) instances: BTreeMap<SensorRef, Reported>,
+}
+
+/// The last report of an instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Reported {
+    /// When it came.
+    pub(crate) at: Time,
+    pub(crate) report: InstanceReport,
+    pub(crate) trouble: Trouble,
+}
+
+/// How an instance's last error stands, made out from one report to the next: a report says what it was, not when, and
+/// not whether it is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// When it was told first; not known of what was there already in the first report.
+    pub(crate) since: Option<Time>,
+    /// Whether it lasts; not known until something has happened since.
+    pub(crate) lasts: Option<bool>,
+    /// The error that this one stands before, and comes back to: that triggers wait is told for as long as they do.
+    before: Option<(String, Box<Trouble>)>,
 }
 
 impl Roster {
@@ -78,7 +100,9 @@ impl Roster {
             if entry.instances.len() >= INSTANCES_AT_MOST && !entry.instances.contains_key(&report.sensor) {
                 continue;
             }
-            entry.instances.insert(report.sensor.clone(), (now, report));
+            let before = entry.instances.get(&report.sensor);
+            let trouble = before.map_or_else(Trouble::default, |before| before.trouble_after(now, &report));
+            entry.instances.insert(report.sensor.clone(), Reported { at: now, report, trouble });
         }
     }
 
@@ -116,5 +140,121 @@ impl Roster {
 
     fn of(&mut self, stream: StreamId) -> Option<&mut Entry> {
         self.entries.values_mut().find(|entry| entry.stream == stream)
+    }
+}
+
+impl Reported {
+    /// How its last error stands once the next report has come.
+    fn trouble_after(&self, now: Time, next: &InstanceReport) -> Trouble {
+        let (last, failed_again) = (&self.report, next.errors > self.report.errors);
+        let mut trouble = self.trouble.clone();
+        if failed_again || next.last_error != last.last_error {
+            let before = last.last_error.clone().map(|text| (text, Box::new(self.trouble.without_before())));
+            let back =
+                trouble.before.take().filter(|(text, _)| !failed_again && Some(text) == next.last_error.as_ref());
+            trouble = match back {
+                Some((_, back)) => *back,
+                None if next.last_error.is_none() && !failed_again => {
+                    Trouble { lasts: Some(false), ..Trouble::default() }
+                }
+                None => Trouble { since: Some(now), lasts: Some(true), before },
+            };
+        }
+        let polled_well = !failed_again && next.last_poll_duration != last.last_poll_duration;
+        let runs_again =
+            next.kind == Some(Kind::Passive) && next.state == State::Running && last.state != State::Running;
+        if polled_well || runs_again {
+            trouble.lasts = Some(false);
+        }
+        trouble
+    }
+}
+
+impl Trouble {
+    fn without_before(&self) -> Self {
+        Self { before: None, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use st2sa_core::time::Span;
+
+    use super::*;
+
+    /// After so many polls and errors, with such an error.
+    fn report(polls: u64, errors: u64, last_error: Option<&str>) -> InstanceReport {
+        InstanceReport {
+            sensor: SensorRef::new("p.A"),
+            kind: Some(Kind::Polling { interval: Span::from_secs(1) }),
+            state: State::Running,
+            pid: Some(7),
+            polls,
+            errors,
+            triggers: 0,
+            dropped: 0,
+            last_poll_ago: None,
+            // No two polls take the same time.
+            last_poll_duration: Some(Span(polls)),
+            last_error: last_error.map(str::to_owned),
+            removed: false,
+        }
+    }
+
+    fn second(number: u64) -> Time {
+        Time::default() + Span::from_secs(number)
+    }
+
+    /// What is known after reports that came a second apart, the first at second 0.
+    fn after(reports: &[InstanceReport]) -> (Option<Time>, Option<bool>) {
+        let mut reports = (0..).map(second).zip(reports);
+        let (at, first) = reports.next().unwrap();
+        let mut reported = Reported { at, report: first.clone(), trouble: Trouble::default() };
+        for (at, report) in reports {
+            let trouble = reported.trouble_after(at, report);
+            reported = Reported { at, report: report.clone(), trouble };
+        }
+        (reported.trouble.since, reported.trouble.lasts)
+    }
+
+    #[test]
+    fn of_an_error_that_was_there_before_nothing_is_known_until_a_poll_goes_well() {
+        let first = report(5, 3, Some("ValueError"));
+        assert_eq!(after(std::slice::from_ref(&first)), (None, None));
+        assert_eq!(after(&[first, report(6, 3, Some("ValueError"))]), (None, Some(false)));
+    }
+
+    #[test]
+    fn an_error_lasts_until_a_poll_has_gone_well_and_keeps_its_time() {
+        let reports = [report(5, 0, None), report(6, 1, Some("ValueError")), report(7, 2, Some("ValueError"))];
+        assert_eq!(after(&reports), (Some(second(2)), Some(true)));
+        let begun = InstanceReport { polls: 8, ..report(7, 2, Some("ValueError")) };
+        let [first, second_, third] = reports;
+        assert_eq!(after(&[first.clone(), second_.clone(), third.clone(), begun.clone()]).1, Some(true));
+        let well = report(8, 2, Some("ValueError"));
+        assert_eq!(after(&[first, second_, third, begun, well]), (Some(second(2)), Some(false)));
+    }
+
+    #[test]
+    fn triggers_that_wait_are_an_error_for_as_long_as_they_do() {
+        let (raised, well) = (report(5, 1, Some("ValueError")), report(6, 1, Some("ValueError")));
+        let waits = InstanceReport { last_error: Some("triggers wait".to_owned()), ..well.clone() };
+        let reports = [report(4, 0, None), raised, well.clone(), waits, well];
+        assert_eq!(after(&reports[..4]), (Some(second(3)), Some(true)));
+        assert_eq!(after(&reports), (Some(second(1)), Some(false)));
+    }
+
+    #[test]
+    fn a_passive_sensor_that_runs_again_is_well() {
+        let passive = |state, errors, error| InstanceReport {
+            kind: Some(Kind::Passive),
+            state,
+            last_poll_duration: None,
+            ..report(0, errors, error)
+        };
+        let died = passive(State::Starting, 1, Some("exit code 1"));
+        let reports = [passive(State::Running, 0, None), died, passive(State::Running, 1, Some("exit code 1"))];
+        assert_eq!(after(&reports[..2]), (Some(second(1)), Some(true)));
+        assert_eq!(after(&reports), (Some(second(1)), Some(false)));
     }
 }

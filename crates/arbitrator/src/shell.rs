@@ -244,7 +244,7 @@ impl Shell {
         match (&self.stands, &stands) {
             (Stands::Leads(..), Stands::By(_)) => tracing::warn!("leads no more"),
             (_, Stands::By(Some(leader))) => {
-                tracing::info!(leader = %leader.arbitrator, term = %leader.term, "stands by")
+                tracing::info!(leader = %leader.arbitrator, term = %leader.term, "stands by");
             }
             (_, Stands::By(None)) => tracing::info!("nobody leads"),
             (Stands::By(_), Stands::Leads(Some(term), _)) => tracing::info!(%term, "leads"),

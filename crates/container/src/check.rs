@@ -15,7 +15,9 @@ use st2sa_machine::{clock, identity};
 use st2sa_stackstorm::packs::Packs;
 
 use crate::input::Input;
-use crate::{StartError, calls, datastore, failed, gate, keeper, lease, logbook, nursery, python, sockets, state};
+use crate::{
+    Libraries, StartError, calls, datastore, failed, gate, keeper, lease, logbook, nursery, python, sockets, state,
+};
 
 /// The loop looks around at least this often.
 const WAIT_AT_MOST: Duration = Duration::from_millis(200);
@@ -30,13 +32,13 @@ pub type Loaded = BTreeMap<SensorRef, Result<Kind, String>>;
 /// When the machine does not allow it: no temporary folder, no processes.
 pub fn check(
     packs: &Arc<Packs>,
-    common_libraries: bool,
+    libraries: &Libraries,
     guardian_arguments: &[String],
     progress: impl FnMut(usize, usize),
 ) -> Result<Loaded, StartError> {
     let folder = std::env::temp_dir().join(format!("st2sa-check-{:016x}", identity::random()));
     std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(FileError::io("create", &folder))?;
-    let loaded = check_in(&folder, packs, common_libraries, guardian_arguments, progress);
+    let loaded = check_in(&folder, packs, libraries, guardian_arguments, progress);
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         tracing::warn!(folder = %folder.display(), %error, "a temporary folder cannot be removed");
     }
@@ -46,7 +48,7 @@ pub fn check(
 fn check_in(
     folder: &Path,
     packs: &Arc<Packs>,
-    common_libraries: bool,
+    libraries: &Libraries,
     guardian_arguments: &[String],
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Loaded, StartError> {
@@ -92,7 +94,7 @@ fn check_in(
         socket,
         python_path,
         incarnation: mark,
-        common_libraries,
+        libraries: libraries.clone(),
         offered: folder.join("offered.json"),
     };
     let mut nursery = nursery::Nursery::new(home, Arc::clone(packs), tokens, logbook);

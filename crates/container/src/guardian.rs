@@ -6,7 +6,7 @@
 //! Each sensor process is a subreaper for what it forks. So whatever the guardian adopts has lost its sensor
 //! process, and is killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
@@ -120,7 +120,7 @@ pub fn run(lease: &Path) -> ExitCode {
         lease,
         herd,
         hosts: BTreeMap::new(),
-        waiting: Vec::new(),
+        waiting: VecDeque::new(),
         to_kill: Vec::new(),
         dying: Vec::new(),
         stopped: false,
@@ -143,7 +143,7 @@ struct Hands {
     herd: Herd,
     hosts: BTreeMap<u64, Child>,
     /// Programs to start once nothing is frozen.
-    waiting: Vec<Order>,
+    waiting: VecDeque<Order>,
     /// What was ordered to be killed since the last look.
     to_kill: Vec<(u64, i32)>,
     dying: Vec<Dying>,
@@ -153,30 +153,41 @@ struct Hands {
 impl Hands {
     fn guard(mut self, line: BorrowedFd<'_>) {
         let mut buffer = vec![0; MESSAGE_BYTES_AT_MOST];
-        loop {
-            match self.listen(line, &mut buffer) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.act(line, Event::ContainerGone);
-                    return;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the guardian cannot hear its container: it ends what it guards");
-                    self.kill_everything();
-                    return;
-                }
-            }
-            self.look_at_lease(line);
-            self.kill();
-            self.start_waiting(line);
-            self.reap(line);
-            self.lease.guardian_passes(clock::now());
+        while self.pass(line, &mut buffer) {
             self.wait(line);
         }
     }
 
+    /// Does once all that there is to do; `false` when that was the last of it.
+    fn pass(&mut self, line: BorrowedFd<'_>, buffer: &mut [u8]) -> bool {
+        match self.listen(line, buffer) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.act(line, Event::ContainerGone);
+                return false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the guardian cannot hear its container: it ends what it guards");
+                self.kill_everything();
+                return false;
+            }
+        }
+        self.look_at_lease(line);
+        self.kill();
+        self.start_next(line);
+        self.reap(line);
+        self.lease.guardian_passes(clock::now());
+        true
+    }
+
     fn wait(&self, line: BorrowedFd<'_>) {
-        let longest = if self.dying.is_empty() { LOOK_EVERY } else { REAP_EVERY };
+        let longest = if self.may_start() && !self.waiting.is_empty() {
+            Duration::ZERO
+        } else if self.dying.is_empty() {
+            LOOK_EVERY
+        } else {
+            REAP_EVERY
+        };
         let now = clock::now();
         let longest = self.core.next_deadline().map_or(longest, |deadline| clock::until(deadline, now, longest));
         let mut watched = [PollFd::new(&line, PollFlags::IN)];
@@ -196,20 +207,25 @@ impl Hands {
             };
             match serde_json::from_slice(&buffer[..length])? {
                 Order::Look => {}
-                order @ Order::Start { .. } => self.waiting.push(order),
+                order @ Order::Start { .. } => self.waiting.push_back(order),
                 Order::Kill { process, pid } => self.to_kill.push((process, pid)),
             }
         }
     }
 
-    /// Starts what was ordered to be started, unless that is frozen: it would not begin, and would be waited for.
-    fn start_waiting(&mut self, line: BorrowedFd<'_>) {
-        if self.stopped || self.herd.is_frozen() {
-            return;
-        }
-        for order in std::mem::take(&mut self.waiting) {
+    /// Starts the next of what was ordered to be started. One in each pass: on a machine that is busy a start takes a
+    /// tenth of a second, and neither the lease nor the container waits for many of them.
+    fn start_next(&mut self, line: BorrowedFd<'_>) {
+        if self.may_start()
+            && let Some(order) = self.waiting.pop_front()
+        {
             self.start(line, order);
         }
+    }
+
+    /// Whether what is started would begin: what is frozen would not, and would be waited for.
+    fn may_start(&self) -> bool {
+        !self.stopped && !self.herd.is_frozen()
     }
 
     fn look_at_lease(&mut self, line: BorrowedFd<'_>) {

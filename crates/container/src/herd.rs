@@ -8,8 +8,14 @@ use std::time::{Duration, Instant};
 use st2sa_machine::cgroup::Cgroup;
 use st2sa_machine::processes::{self, Process};
 
-/// What was killed is dead within this; what is not hangs in the kernel.
+/// What was killed is dead within this; what is not hangs in the kernel, or has gigabytes to give back. Either way it
+/// runs no instruction of its own any more.
 const DEAD_WITHIN: Duration = Duration::from_secs(1);
+/// What was killed is waited for so long before a look for what it may have left behind: a look goes over every process
+/// of the machine.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// The kernel counts the dead of a group a moment after they are seen dead.
+const GROUP_EMPTY_AFTER: Duration = Duration::from_millis(1);
 
 /// The sensor processes of one container.
 #[derive(Debug)]
@@ -85,20 +91,25 @@ impl Herd {
 
     /// Kills everything below `root`, and all of the group, until nothing is left; returns whether that came to be.
     ///
-    /// What loses its parent meanwhile comes to be below `root` itself: it is looked for again.
+    /// What loses its parent meanwhile comes to be below `root` itself: it is looked for again. Each look kills all that
+    /// it finds before it waits for any of it: one that takes its time to end keeps no other alive.
     pub(crate) fn kill(&self, root: i32, but: Option<i32>) -> bool {
         let since = Instant::now();
         loop {
+            let empty = self.group.as_ref().is_none_or(Cgroup::kill_now);
             let children = processes::children(root).into_iter();
             let living: Vec<Process> = children.filter(|child| Some(child.pid) != but && child.lives()).collect();
-            let empty = self.group.as_ref().is_none_or(|group| group.kill(DEAD_WITHIN));
             if living.is_empty() && empty {
                 return true;
             }
+            let killed = if living.is_empty() { Vec::new() } else { processes::kill_trees(&living) };
             if since.elapsed() >= DEAD_WITHIN {
                 return false;
             }
-            processes::wait_until_dead(&processes::kill_trees(&living), DEAD_WITHIN);
+            processes::wait_until_dead(&killed, LOOK_AGAIN_AFTER);
+            if !empty {
+                std::thread::sleep(GROUP_EMPTY_AFTER);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use st2sa_core::time::{Span, Time};
@@ -29,6 +30,8 @@ const LOOK_EVERY: Span = Span::from_millis(200);
 const LOOKS_MISSED_AT_MOST: u32 = 10;
 /// One that is seen stopped is given up after so many: it would freeze nobody.
 const LOOKS_STOPPED_AT_MOST: u32 = 2;
+/// A guardian that was killed is waited for so long: it holds little, and ends in milliseconds.
+const REAPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts guardians, one after another.
 #[derive(Debug)]
@@ -153,19 +156,40 @@ impl Keeper {
         Ok(())
     }
 
-    /// Ends the guardian and everything below it.
+    /// Ends the guardian and everything below it; what that takes is bounded, whatever the sensors do.
     pub(crate) fn end(&mut self) {
-        // Nothing of it may be missed: all that it guarded is below it, or below this process once it is dead.
+        // It first: it would go on starting what it was told to start. One that has ended already is as good as killed.
+        let _ = self.child.kill();
+        // Nothing may be missed: all that it guarded is below it, or below this process now that it is dead.
         let herd = Herd::of(&self.mark, self.child.id());
         if !herd.kill(own_pid(), None) {
-            tracing::warn!("a process that was killed does not end: it hangs in the kernel");
+            tracing::warn!(
+                "what was killed has not ended yet: it hangs in the kernel, or has much memory to give back; it acts no more"
+            );
         }
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(%error, "the guardian could not be reaped");
-        }
-        // What the guardian had adopted is reaped here, now that it is gone.
-        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        self.reap();
         herd.remove();
+    }
+
+    /// Reaps the guardian, and what it had adopted.
+    fn reap(&mut self) {
+        const LOOK_EVERY: Duration = Duration::from_millis(1);
+        let since = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(_)) => break,
+                Ok(None) if since.elapsed() < REAPED_WITHIN => std::thread::sleep(LOOK_EVERY),
+                Ok(None) => {
+                    tracing::warn!("the guardian was killed, and hangs in the kernel: it is left behind");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the guardian could not be reaped");
+                    break;
+                }
+            }
+        }
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
     }
 
     fn order(&mut self, order: &Order) {

@@ -12,7 +12,7 @@
 //! | tasks: connections of processes | read lines, answer calls | their sockets | the loop: what is said, what is to be done |
 //! | tasks: HTTP | `/active/REF`, logs | their sockets | nobody |
 //! | a task: the service registry | keeps this container a member, where that is asked for | the loop: how many sensors are ACTIVE | the store |
-//! | signals | SIGTERM and SIGINT | the kernel | the loop |
+//! | signals | SIGTERM and SIGINT; after a second one the process ends soon, whatever the loop does | the kernel | the loop |
 //!
 //! The guardian is a process of its own: [`guardian::run`].
 
@@ -20,6 +20,7 @@ mod calls;
 mod check;
 mod datastore;
 mod effects;
+mod finder;
 mod gate;
 pub mod guardian;
 mod herd;
@@ -45,7 +46,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use st2sa_coordination::registry::Membership;
 use st2sa_coordination::store::Store;
@@ -54,7 +57,7 @@ use st2sa_core::session::{Config, Session};
 use st2sa_core::time::{Span, Time};
 use st2sa_core::timing::Timing;
 use st2sa_machine::files::FileError;
-use st2sa_machine::{clock, identity, signals};
+use st2sa_machine::{clock, identity, processes, signals};
 use st2sa_proto::{About, PROTOCOL};
 use st2sa_stackstorm::packs::Packs;
 
@@ -65,6 +68,8 @@ pub use sinks::{Dispatching, SinkError};
 pub use state::StateError;
 pub use watch::Source;
 
+/// The loop that is asked a second time to stop has killed and reaped everything within this.
+const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 /// Bytes of a Unix socket's path at the most, by the kernel.
 const SOCKET_PATH_BYTES_AT_MOST: usize = 107;
 
@@ -73,8 +78,10 @@ const SOCKET_PATH_BYTES_AT_MOST: usize = 107;
 pub struct Options {
     /// Its name: one for each sensor node.
     pub name: ContainerName,
-    /// Where arbitrators listen, `host:port`.
+    /// Where arbitrators listen, `host:port`; where there are none, `store` names the leader.
     pub arbitrators: Vec<String>,
+    /// The store that arbitrators share.
+    pub store: Option<Store>,
     /// Labels, for the policy.
     pub labels: BTreeMap<String, String>,
     /// The packs, read already, and where from: they are read again when they change, and at SIGHUP.
@@ -89,8 +96,8 @@ pub struct Options {
     pub dispatching: Dispatching,
     /// Payloads that do not fit their trigger type's schema are dropped, as StackStorm does.
     pub validate_payload: bool,
-    /// A pack's `lib` folder is on its sensors' path.
-    pub common_libraries: bool,
+    /// What sensors find beside what their own packs bring.
+    pub libraries: Libraries,
     /// An instance frozen for longer is killed.
     pub freeze_limit: Span,
     /// How long it hands over before it stops by itself.
@@ -101,6 +108,15 @@ pub struct Options {
     pub on_reload: Option<Reload>,
     /// Added to the guardian's command line: how it logs.
     pub guardian_arguments: Vec<String>,
+}
+
+/// What sensors find beside what their own packs bring.
+#[derive(Clone, Debug, Default)]
+pub struct Libraries {
+    /// A pack's `lib` folder is on its sensors' path.
+    pub common: bool,
+    /// StackStorm's own virtualenv: sensors see its packages, as they do in StackStorm.
+    pub stackstorm: Option<PathBuf>,
 }
 
 /// Something else that is to be read again when the container is asked to.
@@ -198,8 +214,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         let http = http.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
         let address = http.local_addr().map_err(failed("learn its own address"))?;
         tokio::spawn(async move { axum::serve(http, http::routes(answers)).await });
-        let asked = inputs.clone();
-        signals::on_stop(move || asked.send(Input::Terminate).is_ok()).map_err(failed("listen to signals"))?;
+        signals::on_stop(stops(inputs.clone())).map_err(failed("listen to signals"))?;
         let on_reload = options.on_reload.clone();
         let reload = move || {
             if let Some(reload) = &on_reload {
@@ -229,7 +244,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         socket,
         python_path,
         incarnation: mark,
-        common_libraries: options.common_libraries,
+        libraries: options.libraries.clone(),
         offered: state.folder.join("offered.json"),
     };
     let now = clock::now();
@@ -237,7 +252,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         session: Session::new(config(&options), state.incarnation, state.succeeds, now),
         nursery: nursery::Nursery::new(home, options.packs, tokens, logbook),
         keeper,
-        links: link::Links::new(about, inputs.clone(), runtime.handle().clone()),
+        links: link::Links::new(about, inputs.clone(), runtime.handle().clone(), options.store),
         lease,
         gate,
         publisher: effects::Publisher {
@@ -263,6 +278,27 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     Ok(ending)
 }
 
+/// What is done at each request to stop: the loop is told. It answers a second one at once; should it hang, in whatever
+/// it may be, the process ends without it.
+fn stops(inputs: Sender<Input>) -> impl Fn() -> bool + Clone + Send + 'static {
+    let requests = Arc::new(AtomicU32::new(0));
+    move || {
+        if requests.fetch_add(1, Ordering::SeqCst) == 1 {
+            // Without a thread there is still the loop.
+            let _ = std::thread::Builder::new().name("end".to_owned()).spawn(end_without_the_loop);
+        }
+        inputs.send(Input::Terminate).is_ok()
+    }
+}
+
+fn end_without_the_loop() {
+    std::thread::sleep(STOPPED_WITHIN);
+    // Nothing is said: a log that nobody reads may be what the loop hangs in.
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    processes::kill_trees(&processes::children(own));
+    std::process::exit(i32::from(Ending::Stopped.code()));
+}
+
 fn config(options: &Options) -> Config {
     let timing = Timing::default();
     Config {
@@ -270,7 +306,11 @@ fn config(options: &Options) -> Config {
         machine: identity::machine(),
         labels: options.labels.clone(),
         capacity: None,
-        arbitrators: options.arbitrators.iter().map(ArbitratorId::new).collect(),
+        arbitrators: if options.arbitrators.is_empty() {
+            vec![finder::Finder::name()]
+        } else {
+            options.arbitrators.iter().map(ArbitratorId::new).collect()
+        },
         margin: timing.margin,
         heartbeat: timing.heartbeat,
         freeze_limit: options.freeze_limit,

@@ -1,10 +1,12 @@
 //! Streams to arbitrators: opened, sent on and closed as the session says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use st2sa_core::message::ToArbitrator;
+use st2sa_coordination::store::Store;
+use st2sa_core::message::{ToArbitrator, ToContainer};
 use st2sa_core::names::{ArbitratorId, StreamId};
 use st2sa_proto::v1::sessions_client::SessionsClient;
 use st2sa_proto::{About, FromArbitrator, FromContainer, InstanceReport, MESSAGE_BYTES_AT_MOST, v1};
@@ -14,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
+use crate::finder::Finder;
 use crate::input::Input;
 
 /// An arbitrator that cannot be reached within this is given up for now.
@@ -28,6 +31,7 @@ pub(crate) struct Links {
     pub(crate) about: About,
     pub(crate) inputs: Sender<Input>,
     pub(crate) runtime: Handle,
+    finder: Option<Arc<Finder>>,
     streams: BTreeMap<StreamId, Open>,
 }
 
@@ -38,13 +42,18 @@ struct Open {
 }
 
 impl Links {
-    pub(crate) fn new(about: About, inputs: Sender<Input>, runtime: Handle) -> Self {
-        Self { about, inputs, runtime, streams: BTreeMap::new() }
+    pub(crate) fn new(about: About, inputs: Sender<Input>, runtime: Handle, store: Option<Store>) -> Self {
+        let finder = store.map(|store| Arc::new(Finder::new(store)));
+        Self { about, inputs, runtime, finder, streams: BTreeMap::new() }
     }
 
     /// Opens a stream.
     pub(crate) fn connect(&mut self, stream: StreamId, to: &ArbitratorId) {
         let inputs = self.inputs.clone();
+        if *to == Finder::name() {
+            self.find(stream, inputs);
+            return;
+        }
         let endpoint = match endpoint(to.as_str()) {
             Ok(endpoint) => endpoint,
             Err(error) => {
@@ -55,6 +64,26 @@ impl Links {
         let (messages, waiting) = mpsc::channel(WAITING_AT_MOST);
         let task = self.runtime.spawn(talk(stream, endpoint.clone(), waiting, inputs));
         self.streams.insert(stream, Open { messages, task, endpoint });
+    }
+
+    /// Asks the store who leads. It answers as an arbitrator that stands by does: that one is greeted on another stream.
+    fn find(&self, stream: StreamId, inputs: Sender<Input>) {
+        let finder = self.finder.clone();
+        self.runtime.spawn(async move {
+            let found = match finder {
+                Some(finder) => finder.leader().await,
+                None => Err("no store was named".to_owned()),
+            };
+            let input = match found {
+                Ok(address) => {
+                    let leader = Some(ArbitratorId::new(address));
+                    Input::Heard(stream, FromArbitrator::Message(ToContainer::NotLeader { leader }))
+                }
+                Err(problem) => Input::StreamClosed(stream, problem),
+            };
+            // Nobody listens any more when the container stops.
+            let _ = inputs.send(input);
+        });
     }
 
     /// Sends a message of the session's.

@@ -9,7 +9,7 @@ mod heard;
 mod host;
 mod policies;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use st2sa_machine::{clock, files};
 use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
+use crate::Libraries;
 use crate::guardian::Told;
 use crate::input::Whose;
 use crate::keeper::Keeper;
@@ -29,7 +30,7 @@ use crate::logbook::{Logbook, Stream};
 use crate::sockets::Tokens;
 use crate::wire::{self, Do, Operation};
 use child::{Child, Phase};
-use host::Host;
+use host::{Ended, Host, jittered};
 
 /// Loading counts as hung after this: longer than any import seen, shorter than anybody's patience.
 const LOADED_WITHIN: Span = Span::from_secs(60);
@@ -44,13 +45,6 @@ const STOPPED_WITHIN: Span = Span::from_secs(1);
 const RETRY_FIRST: Span = Span::from_secs(10);
 const RETRY_LONGEST: Span = Span::from_secs(300);
 
-/// A host that ends again within this has been killed by one of its sensors, for all one knows: then their
-/// processes' ends count as failures, and move them.
-const HOST_FORGIVEN_AFTER: Span = Span::from_secs(60);
-
-/// In the place of a sensor process's number, where a host is killed.
-const HOST: u64 = 0;
-
 /// Where hosts find what they need.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
@@ -60,8 +54,7 @@ pub(crate) struct Home {
     pub(crate) python_path: PathBuf,
     /// Marks every process of this run of the container.
     pub(crate) incarnation: String,
-    /// A pack's `lib` folder is on its sensors' path.
-    pub(crate) common_libraries: bool,
+    pub(crate) libraries: Libraries,
     /// The code last offered, kept for the next run of the container: whose code is newer is told by who changed.
     pub(crate) offered: PathBuf,
 }
@@ -79,8 +72,9 @@ pub(crate) struct Nursery {
     cold: BTreeMap<ProcessId, SensorRef>,
     /// Processes that ended by themselves, until their host has said how.
     ended: VecDeque<(u64, SensorRef)>,
-    /// When a host of each Python last ended.
-    hosts_ended: BTreeMap<PathBuf, Time>,
+    /// How often hosts of each Python have ended lately, and guardians with all hosts.
+    hosts_ended: BTreeMap<PathBuf, Ended>,
+    guardians_ended: Ended,
     /// Numbers of hosts and sensor processes.
     numbers: u64,
     /// For the session, since it last asked.
@@ -142,6 +136,7 @@ impl Nursery {
             cold: BTreeMap::new(),
             ended: VecDeque::new(),
             hosts_ended: BTreeMap::new(),
+            guardians_ended: Ended::default(),
             numbers: 0,
             events: Vec::new(),
             offers_changed: false,
@@ -152,8 +147,9 @@ impl Nursery {
     pub(crate) fn raise_all(&mut self, now: Time, keeper: &mut Keeper) {
         let all: Vec<SensorRef> = enabled(&self.packs).map(|sensor| sensor.reference.clone()).collect();
         for sensor in all {
-            self.raise(now, &sensor, None, keeper);
+            self.raise(now, &sensor, None);
         }
+        self.start_hosts(now, keeper);
     }
 
     /// Whether every sensor has been loaded, or has failed to.
@@ -213,7 +209,7 @@ impl Nursery {
     // What the session asks for.
 
     /// The session wants a process: the one that was raised already, or a new one.
-    pub(crate) fn spawn(&mut self, now: Time, sensor: &SensorRef, process: ProcessId, keeper: &mut Keeper) {
+    pub(crate) fn spawn(&mut self, now: Time, sensor: &SensorRef, process: ProcessId) {
         let spare = |child: &&mut Child| child.sensor == *sensor && child.process.is_none() && !child.ends();
         if let Some(spare) = self.children.values_mut().find(spare) {
             spare.process = Some(process);
@@ -223,14 +219,14 @@ impl Nursery {
             return;
         }
         if !self.spawn_cold(sensor, process) {
-            self.raise(now, sensor, Some(process), keeper);
+            self.raise(now, sensor, Some(process));
         }
     }
 
     /// The session wants it set up.
-    pub(crate) fn activate(&mut self, now: Time, process: ProcessId, keeper: &mut Keeper) {
+    pub(crate) fn activate(&mut self, now: Time, process: ProcessId) {
         if let Some(sensor) = self.cold.remove(&process) {
-            self.raise(now, &sensor, Some(process), keeper);
+            self.raise(now, &sensor, Some(process));
         }
         let Some(number) = self.number_of(process) else { return };
         let Some(child) = self.children.get_mut(&number).filter(|child| !child.ends()) else { return };
@@ -312,7 +308,7 @@ impl Nursery {
                 let Some(child) = self.children.get_mut(&number) else { return };
                 let Some(sensor) = child.packs.sensors.get(&child.sensor) else { return };
                 let load =
-                    Operation::Do(Do::Load { sensor: Box::new(child::load(sensor, self.home.common_libraries)) });
+                    Operation::Do(Do::Load { sensor: Box::new(child::load(sensor, self.home.libraries.common)) });
                 // The other end may be gone already.
                 let _ = sender.send(load);
                 if child.connection.is_none() {
@@ -400,6 +396,7 @@ impl Nursery {
         for (_, host) in std::mem::take(&mut self.hosts) {
             self.tokens.take_back(&host.token);
         }
+        self.guardians_ended.again(now);
         let all: Vec<u64> = self.children.keys().copied().collect();
         for number in all {
             self.gone(now, number);
@@ -412,7 +409,7 @@ impl Nursery {
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let children = self.children.values().filter_map(Child::deadline);
         let retries = self.sensors.values().filter_map(|known| known.retry_at);
-        children.chain(retries).min()
+        children.chain(retries).chain(self.next_start()).min()
     }
 
     /// Everything was frozen for so long: nothing of it could go on.
@@ -450,19 +447,20 @@ impl Nursery {
             if let Some(known) = self.sensors.get_mut(&sensor) {
                 known.retry_at = None;
             }
-            self.raise(now, &sensor, None, keeper);
+            self.raise(now, &sensor, None);
         }
+        self.start_hosts(now, keeper);
     }
 
     // Below: how.
 
-    fn raise(&mut self, now: Time, sensor: &SensorRef, process: Option<ProcessId>, keeper: &mut Keeper) {
+    fn raise(&mut self, now: Time, sensor: &SensorRef, process: Option<ProcessId>) {
         let Some(definition) = self.packs.sensors.get(sensor) else {
             self.events.extend(process.map(Event::Gone));
             return;
         };
         let python = definition.python.clone();
-        let host = self.host_for(python, keeper);
+        let host = self.host_for(now, python);
         self.numbers += 1;
         let number = self.numbers;
         let token = self.tokens.give(Whose::Sensor(number), Some(sensor.clone()));
@@ -472,32 +470,6 @@ impl Nursery {
             child.fork(now, host);
         }
         self.children.insert(number, child);
-    }
-
-    /// Ends a host that does not do what it is told; without one, a child that it never forked is gone.
-    fn end_host(&mut self, child: u64, host: u64, keeper: &mut Keeper) {
-        if let Some(child) = self.children.get_mut(&child) {
-            child.phase = Phase::Ending { until: None };
-        }
-        match self.hosts.get(&host).and_then(|host| host.pid) {
-            // Its guardian says when it has ended: then its children are ended, too.
-            Some(pid) => keeper.kill(HOST, pid),
-            None => keeper.kill(child, 0),
-        }
-    }
-
-    fn host_for(&mut self, python: PathBuf, keeper: &mut Keeper) -> u64 {
-        if let Some((number, _)) = self.hosts.iter().find(|(_, host)| host.python == python) {
-            return *number;
-        }
-        self.numbers += 1;
-        let number = self.numbers;
-        let token = self.tokens.give(Whose::Host(number), None);
-        let environment = self.home.environment(&token);
-        let arguments = ["-m", "st2sa_host"].map(str::to_owned).to_vec();
-        keeper.start_host(number, python.to_string_lossy().into_owned(), arguments, environment);
-        self.hosts.insert(number, Host::new(python, token));
-        number
     }
 
     /// Has a process killed, whatever it is doing.
@@ -536,55 +508,14 @@ impl Nursery {
                 {
                     let wait = (Span::from_secs(1) * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
                     known.tries += 1;
-                    known.retry_at = Some(now + wait);
+                    known.retry_at = Some(now + jittered(wait));
                 }
-            }
-        }
-    }
-
-    fn host_ended(&mut self, now: Time, number: u64, how: &str, keeper: &mut Keeper) {
-        let Some(host) = self.hosts.remove(&number) else { return };
-        self.tokens.take_back(&host.token);
-        let mut lost = BTreeSet::new();
-        // The first time it is nobody's fault; when it comes again and again, some sensor may be what kills it.
-        let blameless = self.hosts_ended.get(&host.python).is_none_or(|at| now >= *at + HOST_FORGIVEN_AFTER);
-        self.hosts_ended.insert(host.python.clone(), now);
-        for child in self.children.values_mut().filter(|child| child.host == number) {
-            lost.insert(child.number);
-            child.is_lost = blameless;
-        }
-        let python = host.python.display();
-        tracing::error!(%python, how, sensors = lost.len(), "a host has ended, and every sensor process of it");
-        for child in lost {
-            let never_connected = !host.was_connected;
-            if never_connected && let Some(sensor) = self.children.get(&child).map(|child| child.sensor.clone()) {
-                self.disable(now, &sensor, format!("its Python `{python}` does not run: {how}"));
-            }
-            self.end(child, keeper);
-            // One whose number was awaited of the host will not get it any more.
-            if self.children.get(&child).is_some_and(|child| child.pid.is_none()) {
-                keeper.kill(child, 0);
             }
         }
     }
 
     fn number_of(&self, process: ProcessId) -> Option<u64> {
         self.children.values().find(|child| child.process == Some(process)).map(|child| child.number)
-    }
-}
-
-impl Home {
-    /// What a host, and everything that it forks, finds in its environment.
-    fn environment(&self, token: &str) -> BTreeMap<String, String> {
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        BTreeMap::from([
-            ("ST2SA_SOCKET".to_owned(), path(&self.socket)),
-            ("ST2SA_TOKEN".to_owned(), token.to_owned()),
-            ("ST2SA_ROLE".to_owned(), "host".to_owned()),
-            ("ST2SA_INCARNATION".to_owned(), self.incarnation.clone()),
-            ("PYTHONPATH".to_owned(), path(&self.python_path)),
-            ("PYTHONUNBUFFERED".to_owned(), "1".to_owned()),
-        ])
     }
 }
 

@@ -56,14 +56,20 @@ pub enum Ending {
     Failed,
 }
 
+impl Ending {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Left => 0,
+            Self::Failed => 1,
+            Self::Stopped => 3,
+            Self::NameTaken => 5,
+        }
+    }
+}
+
 impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
-        Self::from(match ending {
-            Ending::Left => 0,
-            Ending::Failed => 1,
-            Ending::Stopped => 3,
-            Ending::NameTaken => 5,
-        })
+        Self::from(ending.code())
     }
 }
 
@@ -317,8 +323,8 @@ impl Shell {
         let active = self.session.instances().filter(|view| view.fence.is_some()).count();
         tracing::info!(
             active,
-            "handing everything over before stopping; what nobody takes is stopped after the drain timeout; ask again \
-             to stop at once"
+            "handing everything over before stopping; what no other container can take is stopped, what others still load \
+             is stopped after the drain timeout at the latest; ask again to stop at once"
         );
         self.handle(Event::Leave);
     }
@@ -424,8 +430,8 @@ impl Shell {
                     self.links.send(stream, message);
                 }
             }
-            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process, &mut self.keeper),
-            Command::Activate { process, values: _ } => self.nursery.activate(now, process, &mut self.keeper),
+            Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process),
+            Command::Activate { process, values: _ } => self.nursery.activate(now, process),
             Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
             Command::Kill(process) => {
                 let may_act = self.session.may_act(now);

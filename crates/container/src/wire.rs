@@ -66,6 +66,7 @@ pub(crate) struct Load {
     pub(crate) trigger_types: Vec<String>,
     pub(crate) config: Value,
     pub(crate) library_path: Option<String>,
+    pub(crate) virtualenv: Option<String>,
 }
 
 /// Why a call failed, as Python is to raise it.

@@ -4,13 +4,13 @@
 //! * A leadership is a key on a lease; its renewal is a keep-alive and, behind it, a read with a quorum.
 //! * Whatever may have been carried out and is not known to be is [`Reply::Unknown`]; only what surely was not is ever
 //!   sent twice.
-//! * What one member does not answer, another one is asked: [`line`]. Whoever asks bounds the wait, too, and drops the
+//! * What one member does not answer, another one is asked (`line`). Whoever asks bounds the wait, too, and drops the
 //!   answer: a member that was silent until then is left.
 //!
 //! | task | ends |
 //! |---|---|
-//! | a watcher ([`watching`]) | with the engine |
-//! | upkeep ([`upkeep`]), the end of a lease not needed | by itself, within a few deadlines |
+//! | a watcher (`watching`) | with the engine |
+//! | upkeep (`upkeep`), the end of a lease not needed | by itself, within a few deadlines |
 
 #[rustfmt::skip]
 #[path = "generated/etcdserverpb.rs"]

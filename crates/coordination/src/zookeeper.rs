@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Two sessions are kept open: one that leads, or is ready to, and one that reads and watches, so that what is large
-//! does not hold up renewals. [`leadership`] has the fence, [`transaction`] what is written behind it.
+//! does not hold up renewals. `leadership` has the fence, `transaction` what is written behind it.
 
 mod leadership;
 mod link;
@@ -54,6 +54,10 @@ const THIS_FORMAT: u64 = 1;
 /// How often something is looked at again because it changed between the look and the write: each time for a reason
 /// that passes, such as a request of before that landed only now.
 const TRIES_AT_MOST: usize = 8;
+
+/// What takes many answers may take so many deadlines: an opening makes two sessions and a dozen nodes, and a page of
+/// values is as large as thousands of other answers.
+const LONG_DEADLINES: u32 = 10;
 
 /// The session that reads is replaced once it is without a connection for so long: nothing hangs on it, and the client
 /// tries ever more rarely to connect it, where a new one is tried for several times a second.
@@ -97,8 +101,9 @@ impl ZooKeeper {
             Ok((reading, leading, format))
         };
         let vouched_for = if servers.is_secure() { " with a certificate that is vouched for" } else { "" };
-        let silent = || unusable(format!("no server answers within {deadline:?}{vouched_for}"));
-        let opened = tokio::time::timeout(deadline, opening).await;
+        let patience = deadline * LONG_DEADLINES;
+        let silent = || unusable(format!("no server answers within {patience:?}{vouched_for}"));
+        let opened = tokio::time::timeout(patience, opening).await;
         let (reading, leading, format) = opened.map_err(|_| silent())?.map_err(unusable)?;
         if format > THIS_FORMAT {
             return Err(OpenError::Newer { at: servers.addresses().to_owned(), found: format, known: THIS_FORMAT });
@@ -158,7 +163,7 @@ impl Datastore for ZooKeeper {
         limit: usize,
     ) -> Answer<'_, Result<Vec<StoredValue>, StoreError>> {
         Box::pin(async move {
-            let read = self.0.within(self.0.values(&prefix, after.as_deref(), limit)).await;
+            let read = self.0.within_long(self.0.values(&prefix, after.as_deref(), limit)).await;
             read.map_err(|trouble| self.0.failed("listing values", trouble))
         })
     }
@@ -202,9 +207,23 @@ impl Inner {
         }
     }
 
-    /// Bounds the wait for an answer, and tells people what will not pass by itself.
+    /// Bounds the wait for an answer.
     async fn within<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-        let done = tokio::time::timeout(self.deadline, work).await.unwrap_or(Err(Trouble::Late));
+        self.bounded(self.deadline, work).await
+    }
+
+    /// Bounds the wait for many answers.
+    async fn within_long<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        self.bounded(self.deadline * LONG_DEADLINES, work).await
+    }
+
+    /// Bounds a wait, and tells people what will not pass by itself.
+    async fn bounded<T>(
+        &self,
+        longest: Duration,
+        work: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        let done = tokio::time::timeout(longest, work).await.unwrap_or(Err(Trouble::Late));
         if let Err(trouble) = &done {
             let servers = self.servers.addresses();
             let error: &dyn std::error::Error = trouble;

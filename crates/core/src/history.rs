@@ -44,6 +44,8 @@ pub enum Cause {
     Restarted,
     /// It was paused, and is no more.
     Resumed,
+    /// It had failed, and an operator wants it tried again.
+    Retried,
     /// Moved for balance.
     Balanced,
     /// Moved, or started again, for newer code.
@@ -69,6 +71,7 @@ impl fmt::Display for Cause {
             Self::Lost => "container lost",
             Self::Restarted => "container restarted",
             Self::Resumed => "resumed",
+            Self::Retried => "retried",
             Self::Balanced => "balanced",
             Self::NewCode => "new code",
             Self::Paused => "paused",

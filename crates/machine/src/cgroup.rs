@@ -99,25 +99,28 @@ impl Cgroup {
     pub fn kill(&self, longest: Duration) -> bool {
         const LOOK_EVERY: Duration = Duration::from_millis(1);
         let since = Instant::now();
-        loop {
-            // A group that is gone holds nothing alive.
-            let _ = self.write("cgroup.kill", "1");
-            // A process whose first thread has ended is overlooked by that.
-            for pid in fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default().lines() {
-                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                    // It may have ended in between.
-                    let _ = rustix::process::kill_process(pid, Signal::KILL);
-                }
-            }
-            let events = fs::read_to_string(self.folder.join("cgroup.events"));
-            if events.is_err() || events.is_ok_and(|events| events.lines().any(|line| line == "populated 0")) {
-                return true;
-            }
+        while !self.kill_now() {
             if since.elapsed() >= longest {
                 return false;
             }
             std::thread::sleep(LOOK_EVERY);
         }
+        true
+    }
+
+    /// Kills all that is in it, and waits for nothing; returns whether it is empty already.
+    pub fn kill_now(&self) -> bool {
+        // A group that is gone holds nothing alive.
+        let _ = self.write("cgroup.kill", "1");
+        // A process whose first thread has ended is overlooked by that.
+        for pid in fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default().lines() {
+            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                // It may have ended in between.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+        let events = fs::read_to_string(self.folder.join("cgroup.events"));
+        events.map_or(true, |events| events.lines().any(|line| line == "populated 0"))
     }
 
     /// Removes the group, if nothing is in it.

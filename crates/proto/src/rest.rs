@@ -47,6 +47,9 @@ pub const FAILOVER: &str = "/v1/sensors/{ref}/failover";
 /// POST an [`Order`]: has a polling sensor poll now.
 pub const POLL: &str = "/v1/sensors/{ref}/poll";
 
+/// POST an [`Order`]: forgets where a sensor failed, so that it is tried again now.
+pub const RETRY: &str = "/v1/sensors/{ref}/retry";
+
 /// POST an [`Order`]: keeps a sensor from running until it is resumed.
 pub const PAUSE: &str = "/v1/sensors/{ref}/pause";
 
@@ -138,6 +141,9 @@ pub struct Sensor {
     /// Who paused it, if anybody did.
     #[serde(default)]
     pub paused: Option<Intent>,
+    /// Whether somebody should look at it: it should be ACTIVE somewhere and is nowhere, or its ACTIVE instance fails.
+    #[serde(default)]
+    pub failing: bool,
     /// In the order of their containers' names.
     pub instances: Vec<Instance>,
 }
@@ -173,8 +179,17 @@ pub struct Instance {
     pub last_poll_duration_ms: Option<u64>,
     /// Triggers dispatched.
     pub triggers: u64,
+    /// Triggers dropped: their payloads do not fit the schema of their trigger type.
+    #[serde(default)]
+    pub dropped: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// How long ago that was, in milliseconds; not known of what went wrong before the arbitrator looked.
+    #[serde(default)]
+    pub last_error_ms_ago: Option<u64>,
+    /// Whether it fails here: it cannot be loaded, or it went wrong and has not gone well since.
+    #[serde(default)]
+    pub failing: bool,
 }
 
 /// A sensor container.
@@ -265,7 +280,7 @@ pub struct SensorCounts {
     pub paused: u64,
     /// Those that should be ACTIVE somewhere and are not.
     pub waiting: u64,
-    /// Those that fail wherever they are tried.
+    /// Those that somebody should look at: all that are waiting, and those whose ACTIVE instance fails.
     pub failing: u64,
 }
 
@@ -311,19 +326,22 @@ pub struct Why {
     pub reference: String,
     /// One sentence.
     pub why: String,
-    /// Each container that is up and offers it.
+    /// Each container, in the order of their names.
     pub containers: Vec<Candidate>,
     /// Its newest changes, oldest first.
     pub history: Vec<HistoryRecord>,
 }
 
-/// A container that offers a sensor.
+/// A container, as far as one sensor is concerned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The container's name.
     pub container: String,
     /// What stands against it, if anything does.
     pub against: Option<String>,
+    /// What went wrong last there with the sensor.
+    #[serde(default)]
+    pub last_error: Option<String>,
 }
 
 /// What an operator wants done.

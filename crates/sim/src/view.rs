@@ -196,7 +196,7 @@ fn show_plan(plan: &[Planned]) -> String {
         let to = planned.to.as_ref().map(ToString::to_string);
         let to = to.map(|to| if planned.from == planned.to { "same".to_owned() } else { to });
         let from = planned.from.as_ref().map(ToString::to_string);
-        vec![planned.sensor.to_string(), or_nothing(from), or_nothing(to), planned.rule.to_string()]
+        vec![planned.sensor.to_string(), or_nothing(from), or_nothing(to), planned.why()]
     });
     table(&["SENSOR", "NOW", "PLANNED", "WHY"], &rows.collect::<Vec<_>>())
 }

@@ -64,6 +64,7 @@ pub(crate) fn run(
     let (stop, reload) = (arbitrator.stopper(), arbitrator.reloader());
     let options = Options {
         arbitrators: vec![arbitrator.address().to_string()],
+        store: None,
         // There is nobody to hand anything over to.
         drain_timeout: Span::ZERO,
         on_reload: Some(Reload(Arc::new(move || {

@@ -47,7 +47,7 @@ Exit codes:
   3  no arbitrator could be reached
   4  an arbitrator answered what this release does not understand
 
-Colour is left out where stdout is no terminal, or NO_COLOR is set.";
+Where stdout is no terminal nothing is cut, no column is left out, and there is no colour (nor where NO_COLOR is set).";
 
 /// The same for orders.
 const AFTER_ORDERS: &str = "\
@@ -97,6 +97,9 @@ pub(crate) enum Question {
     /// Have a polling sensor poll now, and say how that went
     #[command(after_help = AFTER_ORDERS)]
     Poll(orders::PollOrder),
+    /// Try a sensor again now, wherever it failed: what made it fail is mended
+    #[command(after_help = AFTER_ORDERS)]
+    Retry(orders::RetryOrder),
     /// Keep sensors from running until they are resumed, whatever restarts meanwhile
     #[command(after_help = AFTER_ORDERS)]
     Pause(orders::PauseOrder),
@@ -163,6 +166,7 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
         Question::Move(order) => order.give(paper).await,
         Question::Failover(order) => order.give(paper).await,
         Question::Poll(order) => order.give(paper).await,
+        Question::Retry(order) => order.give(paper).await,
         Question::Pause(order) => order.give(paper).await,
         Question::Resume(order) => order.give(paper).await,
         Question::Drain(order) => order.give(paper).await,

@@ -43,14 +43,13 @@ pub(crate) struct CheckOptions {
 /// Checks, and says what was found.
 pub(crate) fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let settings = options.packs.files()?;
-    let folders = options.packs.folders(&settings);
-    let common_libraries = PacksSettings::common_libraries(&settings);
+    let (folders, libraries) = options.packs.read(&settings);
     settings.finish()?;
     let log = options.log.quiet();
     logging::start(&log);
     let packs = Arc::new(packs::read(&folders));
     let watched = std::io::stderr().is_terminal();
-    let loaded = st2sa_container::check(&packs, common_libraries, &log.arguments(), |done, all| {
+    let loaded = st2sa_container::check(&packs, &libraries, &log.arguments(), |done, all| {
         if watched {
             eprint!("\r\u{1b}[Kloading sensors: {done} of {all}");
         }
@@ -80,8 +79,7 @@ fn as_text(packs: &Packs, loaded: &Loaded) -> String {
     for hint in &packs.hints {
         let _ = writeln!(text, "hint: {}", one_line(&hint.to_string()));
     }
-    let off: Vec<&str> =
-        packs.sensors.values().filter(|sensor| !sensor.enabled).map(|sensor| sensor.reference.as_str()).collect();
+    let off = off(packs);
     if !off.is_empty() {
         let _ = writeln!(text, "off: {} (by their metadata or by overrides)", off.join(", "));
     }
@@ -98,6 +96,11 @@ fn as_text(packs: &Packs, loaded: &Loaded) -> String {
         packs.hints.len()
     );
     text
+}
+
+/// What is not to run: by its metadata or by overrides.
+fn off(packs: &Packs) -> Vec<&str> {
+    packs.sensors.values().filter(|sensor| !sensor.enabled).map(|sensor| sensor.reference.as_str()).collect()
 }
 
 fn is_disabled(packs: &Packs, sensor: &st2sa_core::names::SensorRef) -> bool {
@@ -129,6 +132,7 @@ fn as_json(packs: &Packs, loaded: &Loaded) -> String {
     let document = json!({
         "sensors": loaded.iter().map(sensor).collect::<Vec<_>>(),
         "disabled": disabled.collect::<Vec<_>>(),
+        "off": off(packs),
         "hints": hints.collect::<Vec<_>>(),
     });
     format!("{document:#}\n")

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::arbitrator::ArbitratorSettings;
 use crate::ask::one_line;
 use crate::container::ContainerSettings;
-use crate::settings::{Settings, table};
+use crate::settings::{Folder, Settings, table};
 
 /// Options of `config`.
 #[derive(Args, Debug)]
@@ -80,9 +80,11 @@ fn shown(settings: &Settings, output: &str) -> String {
             })
         };
         let options: Vec<_> = effective.iter().map(option).collect();
-        return format!("{}\n", json!({ "files": files, "options": options }));
+        let folder = |folder: &Folder| json!({ "of": folder.of, "paths": paths(folder), "source": folder.source });
+        let folders: Vec<_> = settings.folders().iter().map(folder).collect();
+        return format!("{}\n", json!({ "files": files, "options": options, "folders": folders }));
     }
-    let rows: Vec<[String; 3]> = effective
+    let mut rows: Vec<[String; 3]> = effective
         .iter()
         .map(|option| {
             let value = option.value.as_deref().filter(|value| !value.is_empty()).map_or("-".to_owned(), one_line);
@@ -91,6 +93,11 @@ fn shown(settings: &Settings, output: &str) -> String {
             [format!("[{}] {}", option.section, option.name), value, format!("{}{unused}", option.source)]
         })
         .collect();
+    rows.extend(settings.folders().iter().map(|folder| {
+        let paths = paths(folder);
+        let value = if paths.is_empty() { "-".to_owned() } else { one_line(&paths.join(", ")) };
+        [format!("folders: {}", folder.of), value, folder.source.clone()]
+    }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let (first, second) = (width(0), width(1));
     let mut text = String::new();
@@ -101,4 +108,8 @@ fn shown(settings: &Settings, output: &str) -> String {
     let files = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
     let _ = writeln!(text, "\nconfiguration files: {files}");
     text
+}
+
+fn paths(folder: &Folder) -> Vec<String> {
+    folder.paths.iter().map(|path| path.display().to_string()).collect()
 }

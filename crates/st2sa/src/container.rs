@@ -9,15 +9,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use st2sa_container::{Dispatching, Ending, Options, Source, StartError, StateError};
-use st2sa_coordination::store::Store;
+use st2sa_container::{Dispatching, Ending, Libraries, Options, Source, StartError, StateError};
 use st2sa_core::names::ContainerName;
 use st2sa_core::time::Span;
 use st2sa_stackstorm::packs::{Folders, Packs};
 use st2sa_stackstorm::partition::Partition;
 
 use crate::alone;
-use crate::arbitrator::{Listen, wants_registry};
+use crate::arbitrator::{Listen, StoreUrl, wants_registry};
 use crate::logging::{self, LogOptions};
 use crate::settings::{CONTAINER, Flag, Settings};
 
@@ -151,6 +150,12 @@ impl ContainerSettings {
         settings.found_out(CONTAINER, "sensor_node_name", &name);
         let get = |flag: &Option<String>, name: &'static str| settings.get::<String>(flag.as_deref(), CONTAINER, name);
         let arbitrators = settings.get::<Listed>(self.arbitrators.as_deref(), CONTAINER, "arbitrators");
+        // Who names no arbitrator, and the store that they share, has the leader found there.
+        let named = settings.source(CONTAINER, "arbitrators") != "default";
+        let url = settings.get::<StoreUrl>(None, "coordination", "url").map(|url| url.0);
+        let wanted = wants_registry(settings);
+        let registry = url.clone().filter(|_| wanted);
+        let store = url.filter(|_| !named);
         let labels = settings.get::<Labels>(self.labels.as_deref(), CONTAINER, "labels");
         let dispatch = settings.get::<Dispatch>(self.dispatch.as_deref(), CONTAINER, "dispatch");
         settings.get::<Runtime>(None, CONTAINER, "runtime");
@@ -167,15 +172,14 @@ impl ContainerSettings {
         let drain_timeout = time(&self.drain_timeout, "drain_timeout", 60);
         let partition = settings.get::<Partition>(None, CONTAINER, "partition_provider").unwrap_or_default();
         get(&None, "logging");
-        let registry = registry(settings);
         let flag = |section: &'static str, name: &'static str| settings.get::<Flag>(None, section, name);
         let validate_payload = flag("system", "validate_trigger_payload").is_none_or(|flag| flag.0);
-        let common_libraries = PacksSettings::common_libraries(settings);
-        let folders = self.packs.folders(settings);
+        let (folders, libraries) = self.packs.read(settings);
         let alone = (!available.is_none_or(|flag| flag.0)).then(|| self.alone.read(settings));
         settings.finish()?;
         let options = Options {
-            arbitrators: arbitrators.unwrap_or_default().0,
+            arbitrators: if store.is_some() { Vec::new() } else { arbitrators.unwrap_or_default().0 },
+            store,
             labels: labels.unwrap_or_default().0,
             packs: Arc::default(),
             source: Source { folders, partition, node: name.clone() },
@@ -183,7 +187,7 @@ impl ContainerSettings {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9111)), |listen| listen.0),
             dispatching: dispatch.map_or(Dispatching::Stdout, |sink| sink.0),
             validate_payload,
-            common_libraries,
+            libraries,
             freeze_limit,
             drain_timeout,
             registry,
@@ -201,13 +205,9 @@ impl PacksSettings {
         Settings::read(&self.config_file)
     }
 
-    /// Whether packs' `lib` folders are on their sensors' path.
-    pub(crate) fn common_libraries(settings: &Settings) -> bool {
-        settings.get::<Flag>(None, "packs", "enable_common_libs").is_some_and(|flag| flag.0)
-    }
-
     /// Where packs and what belongs to them are, as StackStorm's own sections say.
-    pub(crate) fn folders(&self, settings: &Settings) -> Folders {
+    pub(crate) fn read(&self, settings: &Settings) -> (Folders, Libraries) {
+        let common = settings.get::<Flag>(None, "packs", "enable_common_libs").is_some_and(|flag| flag.0);
         let base = settings.get::<PathBuf>(None, "system", "base_path");
         let base = base.unwrap_or_else(|| PathBuf::from("/opt/stackstorm"));
         let system = settings.get::<PathBuf>(None, "content", "system_packs_base_path");
@@ -225,27 +225,29 @@ impl PacksSettings {
             self.packs.clone()
         };
         let absolute = |folder: &Path| std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let of = |given: &Option<PathBuf>, usual: &str| {
-            let folder = given.clone().or_else(|| Some(base.join(usual)).filter(|folder| folder.is_dir()));
-            folder.as_deref().map(absolute)
+        let packs: Vec<PathBuf> = packs.iter().map(|folder| absolute(folder)).collect();
+        let source = if self.packs.is_empty() { "[content], or below base_path" } else { "--packs" };
+        settings.found_folders("packs", packs.clone(), source.to_owned());
+        let of = |given: &Option<PathBuf>, usual: &'static str| {
+            let there = || Some(base.join(usual)).filter(|folder| folder.is_dir());
+            let folder = given.clone().or_else(there).as_deref().map(absolute);
+            let source = match (given, &folder) {
+                (Some(_), _) => format!("--{usual}"),
+                (None, Some(_)) => "below base_path".to_owned(),
+                (None, None) => format!("{} is not there", base.join(usual).display()),
+            };
+            settings.found_folders(usual, folder.iter().cloned().collect(), source);
+            folder
         };
-        Folders {
-            packs: packs.iter().map(|folder| absolute(folder)).collect(),
+        let folders = Folders {
+            packs,
             configs: of(&self.configs, "configs"),
             virtualenvs: of(&self.virtualenvs, "virtualenvs"),
-            overrides: Some(base.join("overrides")).filter(|folder| folder.is_dir()),
-        }
+            overrides: of(&None, "overrides"),
+        };
+        let stackstorm = Some(base.join("st2")).filter(|folder| folder.is_dir());
+        (folders, Libraries { common, stackstorm: stackstorm.as_deref().map(absolute) })
     }
-}
-
-/// The store whose service registry is to be stood in. A container has no other use for it, and does without.
-fn registry(settings: &Settings) -> Option<Store> {
-    let wanted = wants_registry(settings);
-    let url = settings.get::<String>(None, "coordination", "url").filter(|_| wanted)?;
-    let parsed = Store::parse(&url).inspect_err(|error| {
-        tracing::warn!(%error, "`url` of [coordination] is of no use here: this container stands in no service registry");
-    });
-    parsed.ok().map(|parsed| parsed.store)
 }
 
 fn say_what_was_found(packs: &Packs) {

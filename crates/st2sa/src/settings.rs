@@ -38,7 +38,19 @@ pub(crate) struct Settings {
     ini: Ini,
     environment: fn(&str) -> Option<OsString>,
     effective: RefCell<Vec<Effective>>,
+    folders: RefCell<Vec<Folder>>,
     problems: RefCell<Vec<String>>,
+}
+
+/// Folders that follow from flags and options, and from what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folder {
+    /// What is in them: `packs`.
+    pub(crate) of: &'static str,
+    /// In the order in which they count; none where there is none.
+    pub(crate) paths: Vec<PathBuf>,
+    /// What said so.
+    pub(crate) source: String,
 }
 
 /// One option's effective value.
@@ -65,6 +77,7 @@ impl Settings {
             ini,
             environment,
             effective: RefCell::default(),
+            folders: RefCell::default(),
             problems: RefCell::default(),
         })
     }
@@ -145,6 +158,16 @@ impl Settings {
         let effective = self.effective.borrow();
         let found = effective.iter().rev().find(|option| option.section == section && option.name == name);
         found.map_or_else(|| "default".to_owned(), |option| option.source.clone())
+    }
+
+    /// Notes which folders count, and what said so.
+    pub(crate) fn found_folders(&self, of: &'static str, paths: Vec<PathBuf>, source: String) {
+        self.folders.borrow_mut().push(Folder { of, paths, source });
+    }
+
+    /// All folders that were found.
+    pub(crate) fn folders(&self) -> Vec<Folder> {
+        self.folders.borrow().clone()
     }
 
     /// All options that were read, in the order of the reading.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use st2sa_machine::processes::Process;
 
 use crate::ask;
-use crate::failure::fail;
+use crate::failure::{OrFail, fail};
 use crate::server::{Recipe, Server};
 use crate::testbed::free_port;
 use rustix::process::Signal;
@@ -130,6 +130,15 @@ impl Etcd {
     pub fn start_again(&mut self) {
         let health = self.health;
         self.server.start_again(|| is_healthy(health));
+    }
+
+    /// Kills it, throws all of its data away, and starts it again.
+    #[track_caller]
+    pub fn lose_everything(&mut self) {
+        self.kill();
+        let data = self.server.folder().join("data");
+        std::fs::remove_dir_all(&data).or_fail(format!("remove `{}`", data.display()));
+        self.start_again();
     }
 
     /// What it has logged.

@@ -143,18 +143,35 @@ impl Testbed {
     /// Starts a container with this state folder below the testbed's, and more flags.
     #[track_caller]
     pub fn container_in(&self, name: &str, state: &str, flags: &[&str]) -> Program {
+        let own = self.container_flags(name, state);
+        self.program(name, &own.iter().map(String::as_str).chain(flags.iter().copied()).collect::<Vec<_>>())
+    }
+
+    fn container_flags(&self, name: &str, state: &str) -> Vec<String> {
         let folder = |name: &str| self.folder().join(name).display().to_string();
-        let own = [
-            "container",
-            &format!("--name={name}"),
-            &format!("--arbitrators={}", self.listens().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
-            "--listen=127.0.0.1:0",
-            &format!("--state-dir={}", folder(state)),
-            &format!("--packs={}", folder("packs")),
-            &format!("--configs={}", folder("configs")),
-            &format!("--dispatch=file:{}", folder("triggers.jsonl")),
-        ];
-        self.program(name, &own.iter().chain(flags).copied().collect::<Vec<_>>())
+        let listens: Vec<String> = self.listens().iter().map(ToString::to_string).collect();
+        vec![
+            "container".to_owned(),
+            format!("--name={name}"),
+            format!("--arbitrators={}", listens.join(",")),
+            "--listen=127.0.0.1:0".to_owned(),
+            format!("--state-dir={}", folder(state)),
+            format!("--packs={}", folder("packs")),
+            format!("--configs={}", folder("configs")),
+            format!("--dispatch=file:{}", folder("triggers.jsonl")),
+        ]
+    }
+
+    /// Starts a container that finds the leader through the store of this url.
+    #[track_caller]
+    pub fn container_on(&self, name: &str, url: &str) -> Program {
+        let configuration = self.folder().join(format!("{name}.conf"));
+        std::fs::write(&configuration, format!("[coordination]\nurl = {url}\n"))
+            .or_fail(format!("write `{}`", configuration.display()));
+        let flags = self.container_flags(name, name);
+        let flags = flags.iter().filter(|flag| !flag.starts_with("--arbitrators="));
+        let configuration = format!("--config-file={}", configuration.display());
+        self.program(name, &flags.map(String::as_str).chain([configuration.as_str()]).collect::<Vec<_>>())
     }
 
     /// Starts the binary with these arguments. Its logs have this name, with a number if that is taken.

@@ -107,6 +107,15 @@ impl ZooKeeperServer {
         self.server.start_again(|| serves(port));
     }
 
+    /// Kills it, throws all of its data away, and starts it again.
+    #[track_caller]
+    pub fn lose_everything(&mut self) {
+        self.kill();
+        let data = self.server.folder().join("data");
+        std::fs::remove_dir_all(&data).or_fail(format!("remove `{}`", data.display()));
+        self.start_again();
+    }
+
     /// Freezes it, and waits until nothing of it moves: it keeps its connections and says nothing.
     #[track_caller]
     pub fn stop(&self) {

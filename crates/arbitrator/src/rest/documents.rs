@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use st2sa_core::arbiter::{Phase, SensorView, StoreSeen};
+use st2sa_core::engine;
 use st2sa_core::message::{Kind, State};
 use st2sa_core::names::SensorRef;
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
-use st2sa_proto::InstanceReport;
 use st2sa_proto::rest::{Container, ContainerCounts, Instance, Intent, Sensor, SensorCounts, Status, word};
 
 use crate::input::View;
-use crate::roster::Entry;
+use crate::roster::{Entry, Reported};
 
 /// The sensors, in the order of their references: those that are placed, and those that could not be loaded.
 pub(super) fn sensors(view: &View) -> Vec<Sensor> {
@@ -23,7 +23,8 @@ pub(super) fn sensors(view: &View) -> Vec<Sensor> {
     let mut all: Vec<&SensorRef> = placed.keys().copied().chain(reported).collect();
     all.sort_unstable();
     all.dedup();
-    all.into_iter().map(|sensor| one(now, sensor, placed.get(sensor).copied(), view)).collect()
+    let paused = view.paused.iter().map(|(sensor, intent)| (sensor, intent)).collect();
+    all.into_iter().map(|sensor| one(now, sensor, placed.get(sensor).copied(), &paused, view)).collect()
 }
 
 /// The containers, in the order of their names.
@@ -71,7 +72,6 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
     let containers = containers(view);
     let of = |status: &str| sensors.iter().filter(|sensor| sensor.status == status).count() as u64;
     let in_state = |state: &str| containers.iter().filter(|container| container.state == state).count() as u64;
-    let failing = view.sensors.iter().filter(|sensor| !sensor.failed.is_empty()).count();
     let phase = match &view.phase {
         None => "standing by".to_owned(),
         Some(Phase::Reading) => "reading the register".to_owned(),
@@ -94,7 +94,7 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
             active: of(word::ACTIVE),
             paused: of(word::PAUSED),
             waiting: of(word::STANDBY),
-            failing: failing as u64,
+            failing: sensors.iter().filter(|sensor| sensor.failing).count() as u64,
         },
         containers: ContainerCounts {
             up: in_state(word::UP),
@@ -148,9 +148,16 @@ fn standing(sensors: &[Sensor], containers: &[Container], is_alone: bool) -> Vec
     alarms
 }
 
-fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) -> Sensor {
+fn one(
+    now: Time,
+    sensor: &SensorRef,
+    placed: Option<&SensorView>,
+    paused: &BTreeMap<&SensorRef, &engine::Intent>,
+    view: &View,
+) -> Sensor {
     let active = placed.and_then(|placed| placed.active.as_ref());
-    let paused = placed.and_then(|placed| placed.paused.as_ref());
+    // Also one that nobody could load may be paused.
+    let paused = paused.get(sensor).copied();
     let status = |is_active: bool| {
         if is_active {
             word::ACTIVE
@@ -163,12 +170,17 @@ fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) 
     let mut kind = None;
     let mut instances = Vec::new();
     for entry in view.roster.entries() {
-        let Some((came_at, report)) = entry.instances.get(sensor) else { continue };
-        kind = kind.or(report.kind);
+        let Some(reported) = entry.instances.get(sensor) else { continue };
+        kind = kind.or(reported.report.kind);
         let is_active = active.is_some_and(|active| active.container == entry.name);
+        let has_failed = placed.is_some_and(|placed| placed.failed.contains(&entry.name));
         let gone = !view.containers.iter().any(|container| container.name == entry.name);
-        instances.push(instance(now, entry, *came_at, report, status(is_active), gone));
+        let failing = !gone && fails(reported, has_failed, active.map(|_| is_active));
+        instances.push(instance(now, entry, reported, status(is_active), gone, failing));
     }
+    let active_fails = active.is_none_or(|active| {
+        instances.iter().any(|instance: &Instance| active.container.as_str() == instance.container && instance.failing)
+    });
     Sensor {
         reference: sensor.to_string(),
         kind: match kind {
@@ -182,14 +194,29 @@ fn one(now: Time, sensor: &SensorRef, placed: Option<&SensorView>, view: &View) 
         active: active.map(|active| active.container.to_string()),
         fence: active.map(|active| active.fence.to_string()),
         paused: paused.map(intent),
+        failing: paused.is_none() && active_fails,
         instances,
     }
 }
 
-fn instance(now: Time, entry: &Entry, came_at: Time, report: &InstanceReport, status: &str, gone: bool) -> Instance {
+/// Whether an instance fails. `has_failed`: it failed there, and the leader has neither heard that it is well again nor
+/// been told to forget it. `is_active`: unless its sensor is ACTIVE nowhere.
+fn fails(reported: &Reported, has_failed: bool, is_active: Option<bool>) -> bool {
+    let lasts = reported.trouble.lasts;
+    matches!(reported.report.state, State::Failed | State::Backoff)
+        || match is_active {
+            Some(true) => lasts.unwrap_or(has_failed),
+            // It has nothing to do there by which it could show that it is well.
+            Some(false) => has_failed,
+            None => has_failed || lasts == Some(true),
+        }
+}
+
+fn instance(now: Time, entry: &Entry, reported: &Reported, status: &str, gone: bool, failing: bool) -> Instance {
+    let Reported { at, report, trouble } = reported;
     let state = if gone { State::Stopped } else { report.state };
     // It goes on ageing while nothing new is reported.
-    let ago = report.last_poll_ago.map(|ago| (ago + now.since(came_at)).as_millis());
+    let ago = report.last_poll_ago.map(|ago| (ago + now.since(*at)).as_millis());
     Instance {
         container: entry.name.to_string(),
         status: status.to_owned(),
@@ -200,11 +227,14 @@ fn instance(now: Time, entry: &Entry, came_at: Time, report: &InstanceReport, st
         last_poll_ms_ago: ago,
         last_poll_duration_ms: report.last_poll_duration.map(Span::as_millis),
         triggers: report.triggers,
+        dropped: report.dropped,
         last_error: report.last_error.clone(),
+        last_error_ms_ago: report.last_error.as_ref().and(trouble.since).map(|since| now.since(since).as_millis()),
+        failing,
     }
 }
 
-fn intent(intent: &st2sa_core::engine::Intent) -> Intent {
+fn intent(intent: &engine::Intent) -> Intent {
     let at = i64::try_from(intent.at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     Intent { who: intent.who.clone(), at: format!("{:.3}", at.unwrap_or_default()) }
 }

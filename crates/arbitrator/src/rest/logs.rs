@@ -62,11 +62,11 @@ pub(super) async fn logs(
     }
     let Some((name, address)) = home(&view, &sensor) else {
         let error = format!("`{reference}` runs nowhere: there is nobody to ask for its log");
-        return problem(StatusCode::NOT_FOUND, error, "`st2sa sensors` says why");
+        return problem(StatusCode::NOT_FOUND, error, "`st2sa why REF` says why, and what it failed of");
     };
     match open(&answers, &address, &sensor, lines, false).await {
         Ok(answer) => {
-            let body = Body::from_stream(answer.bytes_stream());
+            let body = answer.map_or_else(Body::empty, |answer| Body::from_stream(answer.bytes_stream()));
             ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
         }
         Err(error) => {
@@ -87,18 +87,23 @@ fn home(view: &View, sensor: &SensorRef) -> Option<(ContainerName, String)> {
     Some((entry.name.clone(), entry.about.address.clone()))
 }
 
+/// A container's answer; `None` where the sensor has not got so far that anything could have been written.
 async fn open(
     answers: &Answers,
     address: &str,
     sensor: &SensorRef,
     lines: usize,
     follow: bool,
-) -> Result<reqwest::Response, String> {
+) -> Result<Option<reqwest::Response>, String> {
     let path = st2sa_proto::rest::LOGS.replace("{ref}", sensor.as_str());
     let url = format!("http://{address}{path}?lines={lines}&follow={follow}");
     let request = answers.http.get(url).send();
     let answer = tokio::time::timeout(ANSWER_WITHIN, request).await.map_err(|_| "no answer within 2 s".to_owned())?;
-    answer.and_then(reqwest::Response::error_for_status).map_err(|error| error.to_string())
+    let answer = answer.map_err(|error| error.to_string())?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    answer.error_for_status().map(Some).map_err(|error| error.to_string())
 }
 
 /// Sends lines until nobody reads them any more.
@@ -108,7 +113,7 @@ async fn follow(answers: Answers, sensor: SensorRef, mut lines: usize, sender: m
     while !sender.is_closed() {
         if let Ok(view) = answers.look().await
             && let Some((name, address)) = home(&view, &sensor)
-            && let Ok(answer) = open(&answers, &address, &sensor, lines, true).await
+            && let Ok(Some(answer)) = open(&answers, &address, &sensor, lines, true).await
         {
             let moved = format!("{:.3}", jiff::Timestamp::now());
             copy(&answers, &sensor, &name, answer, &since, &sender).await;

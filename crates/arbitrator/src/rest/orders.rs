@@ -11,18 +11,16 @@ use serde::Deserialize;
 use st2sa_core::arbiter::{Answer, Planned, Suppose, Verb};
 use st2sa_core::names::{ContainerName, SensorRef};
 use st2sa_core::placement::Rule;
-use st2sa_proto::rest::{Candidate, Order, Outcome, Placement, Plan, Switch, Why};
+use st2sa_proto::rest::{Order, Outcome, Placement, Plan, Switch};
 use tokio::sync::oneshot;
 
-use super::{Answers, bad_body, check_who, problem, stopping};
+use super::{Answers, bad_body, check_who, documents, problem, stopping};
 use crate::input::Input;
 
 /// The arbiter answers once the store has: a heartbeat, or not at all when the leader changes.
 const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of who orders.
 const WHO_BYTES_AT_MOST: usize = 200;
-/// Changes told with a reason.
-const CHANGES_TOLD: usize = 5;
 /// Sensors named in one sentence.
 const NAMED_AT_MOST: usize = 5;
 
@@ -53,22 +51,6 @@ pub(super) async fn plan(State(answers): State<Answers>, Query(asked): Query<Sup
     }
 }
 
-pub(super) async fn why(State(answers): State<Answers>, Path(sensor): Path<String>) -> Response {
-    match decided(&answers, String::new(), Verb::Why(SensorRef::new(&sensor))).await {
-        Ok(Answer::Why { reason, containers }) => {
-            let candidate = |(name, against): (ContainerName, Option<_>)| Candidate {
-                container: name.to_string(),
-                against: against.map(|against: st2sa_core::placement::Reason| against.to_string()),
-            };
-            let (history, _) = answers.chronicle.read(CHANGES_TOLD, |record| record.sensor == sensor);
-            let containers = containers.into_iter().map(candidate).collect();
-            Json(Why { reference: sensor, why: reason, containers, history }).into_response()
-        }
-        Ok(_) => unknown(),
-        Err(response) => response,
-    }
-}
-
 pub(super) async fn moves(State(answers): State<Answers>, Path(sensor): Path<String>, order: Ordered) -> Response {
     let Order { who, to } = match checked(order) {
         Ok(order) => order,
@@ -93,8 +75,19 @@ pub(super) async fn failover(State(answers): State<Answers>, Path(sensor): Path<
 }
 
 pub(super) async fn poll(State(answers): State<Answers>, Path(sensor): Path<String>, order: Ordered) -> Response {
+    if let Err(response) = offered(&answers, &sensor).await {
+        return response;
+    }
     let done = format!("{sensor} polls now");
     simple(&answers, order, Verb::Poll(SensorRef::new(sensor)), done).await
+}
+
+pub(super) async fn retry(State(answers): State<Answers>, Path(sensor): Path<String>, order: Ordered) -> Response {
+    if let Err(response) = offered(&answers, &sensor).await {
+        return response;
+    }
+    let done = format!("where {sensor} failed is forgotten: it is tried again now");
+    simple(&answers, order, Verb::Retry(SensorRef::new(sensor)), done).await
 }
 
 pub(super) async fn pause(State(answers): State<Answers>, Path(sensor): Path<String>, order: Ordered) -> Response {
@@ -110,7 +103,7 @@ pub(super) async fn resume(State(answers): State<Answers>, Path(sensor): Path<St
     match answers.look_as_leader().await {
         Ok(view) => {
             // One that nobody offers any more may be paused all the same.
-            let paused = view.paused.iter().any(|paused| paused.as_str() == sensor);
+            let paused = view.paused.iter().any(|(paused, _)| paused.as_str() == sensor);
             if !paused {
                 let known = known_sensor(&answers, &sensor).await;
                 return known.map_or_else(|response| response, |()| nothing_done(format!("{sensor} is not paused")));
@@ -126,13 +119,17 @@ pub(super) async fn pause_all(State(answers): State<Answers>, order: Ordered) ->
         Ok(view) => view,
         Err(response) => return response,
     };
-    let running = view.sensors.iter().filter(|sensor| sensor.paused.is_none()).map(|sensor| sensor.sensor.clone());
-    each(&answers, order, running.collect(), Verb::Pause, "paused").await
+    let running = documents::sensors(&view).into_iter().filter(|sensor| sensor.paused.is_none());
+    let running = running.map(|sensor| SensorRef::new(sensor.reference)).collect();
+    each(&answers, order, running, Verb::Pause, "paused").await
 }
 
 pub(super) async fn resume_all(State(answers): State<Answers>, order: Ordered) -> Response {
     match answers.look_as_leader().await {
-        Ok(view) => each(&answers, order, view.paused, Verb::Resume, "resumed").await,
+        Ok(view) => {
+            let paused = view.paused.into_iter().map(|(sensor, _)| sensor).collect();
+            each(&answers, order, paused, Verb::Resume, "resumed").await
+        }
         Err(response) => response,
     }
 }
@@ -212,6 +209,9 @@ pub(super) async fn forget(State(answers): State<Answers>, Path(name): Path<Stri
 
 /// A move that is on its way.
 async fn on_its_way(answers: &Answers, who: String, sensor: SensorRef, verb: Verb) -> Response {
+    if let Err(response) = offered(answers, sensor.as_str()).await {
+        return response;
+    }
     let from = match answers.look_as_leader().await {
         Ok(view) => view.sensors.into_iter().find(|view| view.sensor == sensor).and_then(|view| view.active),
         Err(response) => return response,
@@ -285,7 +285,7 @@ async fn planned(answers: &Answers, suppose: Suppose) -> Result<Vec<Planned>, Re
 }
 
 /// The arbiter's answer, if it is one of those that are no error.
-async fn decided(answers: &Answers, who: String, verb: Verb) -> Result<Answer, Response> {
+pub(super) async fn decided(answers: &Answers, who: String, verb: Verb) -> Result<Answer, Response> {
     let (answer, answered) = oneshot::channel();
     if answers.inputs.send(Input::Order { who, verb, answer }).is_err() {
         return Err(stopping());
@@ -315,10 +315,25 @@ fn checked(order: Ordered) -> Result<Order, Response> {
     Ok(order)
 }
 
+/// Also one that no container can load is known.
 async fn known_sensor(answers: &Answers, sensor: &str) -> Result<(), Response> {
     let view = answers.look_as_leader().await?;
-    let known = view.sensors.iter().any(|view| view.sensor.as_str() == sensor);
+    let known = view.knows(&SensorRef::new(sensor));
     known.then_some(()).ok_or_else(|| super::unknown_sensor(sensor))
+}
+
+/// What no container can load is there, but there is nothing to be moved, polled or tried by the arbiter.
+async fn offered(answers: &Answers, sensor: &str) -> Result<(), Response> {
+    let view = answers.look_as_leader().await?;
+    let sensor = SensorRef::new(sensor);
+    if view.sensors.iter().any(|view| view.sensor == sensor) {
+        return Ok(());
+    }
+    if !view.knows(&sensor) {
+        return Err(super::unknown_sensor(sensor.as_str()));
+    }
+    let hint = "`st2sa why REF` says why not; a container loads it as soon as its files are mended, and at SIGHUP";
+    Err(problem(StatusCode::CONFLICT, format!("no container can load {sensor}"), hint))
 }
 
 async fn known_container(answers: &Answers, name: &ContainerName) -> Result<(), Response> {
@@ -332,7 +347,7 @@ fn no_container(name: &str) -> Response {
     problem(StatusCode::NOT_FOUND, error, "`st2sa containers` lists all that there are")
 }
 
-fn unknown() -> Response {
+pub(super) fn unknown() -> Response {
     let error = "it may have been done: the leader changed, or the store did not answer".to_owned();
     problem(StatusCode::GATEWAY_TIMEOUT, error, "look at `st2sa status`, then ask again: what is done already stays so")
 }
@@ -347,10 +362,11 @@ fn outcome(done: String, moves: Vec<Planned>, stays: Vec<Planned>) -> Response {
 }
 
 fn placement(planned: Planned) -> Placement {
+    let why = planned.why();
     Placement {
         reference: planned.sensor.to_string(),
         from: planned.from.map(|from| from.to_string()),
         to: planned.to.map(|to| to.to_string()),
-        why: planned.rule.to_string(),
+        why,
     }
 }

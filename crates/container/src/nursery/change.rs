@@ -30,7 +30,7 @@ impl Nursery {
                     self.logbook.begin(sensor);
                     // It may have been withdrawn a moment ago.
                     self.sensors.insert(sensor.clone(), Known::default());
-                    self.raise(now, sensor, None, keeper);
+                    self.raise(now, sensor, None);
                 }
                 (true, false) => {
                     withdrawn += 1;
@@ -75,7 +75,7 @@ impl Nursery {
         if let Some(known) = self.sensors.get_mut(sensor) {
             known.retry_at = None;
         }
-        self.raise(now, sensor, None, keeper);
+        self.raise(now, sensor, None);
     }
 
     fn end_spares(&mut self, sensor: &SensorRef, keeper: &mut Keeper) {

@@ -1,5 +1,6 @@
 //! One sensor process.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use st2sa_core::names::{ProcessId, SensorRef};
@@ -144,16 +145,20 @@ pub(super) fn interval(seconds: f64) -> Option<Span> {
 
 /// What a process is told to load.
 pub(super) fn load(sensor: &Sensor, common_libraries: bool) -> Load {
-    let library_path = sensor.library_path.as_ref().filter(|_| common_libraries);
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let library_path = sensor.library_path.as_deref().filter(|_| common_libraries);
+    // `VIRTUALENV/bin/python`; the one that is searched for is nobody's own.
+    let virtualenv = sensor.python.parent().and_then(Path::parent).filter(|_| sensor.python.is_absolute());
     Load {
         reference: sensor.reference.as_str().to_owned(),
         pack: sensor.pack.clone(),
         class_name: sensor.class_name.clone(),
-        entry_point: sensor.entry_point.to_string_lossy().into_owned(),
+        entry_point: text(&sensor.entry_point),
         poll_interval: sensor.poll_interval,
         trigger_types: sensor.trigger_types.iter().map(|kind| kind.reference.clone()).collect(),
         config: sensor.config.values().clone(),
-        library_path: library_path.map(|path| path.to_string_lossy().into_owned()),
+        library_path: library_path.map(text),
+        virtualenv: virtualenv.map(text),
     }
 }
 

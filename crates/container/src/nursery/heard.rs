@@ -8,6 +8,7 @@ use st2sa_core::session::{Event, Outcome};
 use st2sa_core::time::Time;
 
 use super::child::{self, Child, Phase};
+use super::host;
 use super::{Nursery, RETRY_FIRST, RETRY_LONGEST};
 use crate::keeper::Keeper;
 use crate::logbook::Stream;
@@ -171,7 +172,7 @@ impl Nursery {
         let Some(known) = self.sensors.get_mut(sensor) else { return };
         let wait = (RETRY_FIRST * (1_u64 << known.tries.min(10))).min(RETRY_LONGEST);
         known.tries += 1;
-        known.retry_at = Some(now + wait);
+        known.retry_at = Some(now + host::jittered(wait));
         if goes_on {
             tracing::error!(%sensor, problem, "the changed sensor cannot be loaded: it goes on as it was before");
             known.last_error = Some(format!("changed, and cannot be loaded as it is now: {problem}"));

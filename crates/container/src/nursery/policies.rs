@@ -24,7 +24,7 @@ impl Nursery {
             let Some(known) = self.sensors.get_mut(&sensor) else { continue };
             match (std::mem::replace(&mut known.cold_standby, cold_standby), cold_standby) {
                 (false, true) => self.cool(&sensor, keeper),
-                (true, false) => self.warm(now, &sensor, keeper),
+                (true, false) => self.warm(now, &sensor),
                 _ => {}
             }
         }
@@ -70,12 +70,12 @@ impl Nursery {
         }
     }
 
-    fn warm(&mut self, now: Time, sensor: &SensorRef, keeper: &mut Keeper) {
+    fn warm(&mut self, now: Time, sensor: &SensorRef) {
         let cold: Vec<ProcessId> =
             self.cold.iter().filter(|(_, cold)| *cold == sensor).map(|(process, _)| *process).collect();
         for process in cold {
             self.cold.remove(&process);
-            self.raise(now, sensor, Some(process), keeper);
+            self.raise(now, sensor, Some(process));
         }
     }
 }

@@ -22,8 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use st2sa_coordination::Engine;
-use st2sa_coordination::redis::Redis;
-use st2sa_coordination::store::{Kind, Lengths, OpenError, Store};
+use st2sa_coordination::store::{Kind, Lengths, Store};
 use st2sa_core::engine::{Check, Intent, Key, Reply, Request, Token, Transaction, Value, Write};
 use st2sa_core::names::{ArbitratorId, Incarnation, SensorRef, Term};
 use st2sa_core::time::{Span, Time};
@@ -43,12 +42,13 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let engine = match open(&store, lengths).await {
-        Ok(engine) => engine,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+    // A store that is slow to answer is waited for, as an arbitrator does.
+    let engine = loop {
+        match st2sa_coordination::open(&store, lengths).await {
+            Ok((engine, _)) => break engine,
+            Err(error) => eprintln!("{error}"),
         }
+        sleep(Duration::from_millis(100)).await;
     };
     let leader_ttl = engine.leader_ttl().unwrap_or(lengths.leader_ttl);
     let contender = Arc::new(Contender {
@@ -89,16 +89,6 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Opens an engine of the kind that is named.
-async fn open(store: &Store, lengths: Lengths) -> Result<Box<dyn Engine>, OpenError> {
-    match store.kind {
-        Kind::Redis => Ok(Box::new(Redis::open(store, lengths).await?)),
-        Kind::Etcd | Kind::ZooKeeper => {
-            Err(OpenError::Unusable { at: store.servers.join(","), problem: "it is not contended for yet".to_owned() })
-        }
-    }
-}
-
 fn parse(arguments: &[String]) -> Result<(&str, Store, Lengths), String> {
     let [arbitrator, kind, servers, namespace, leader_ttl, deadline] = arguments else {
         return Err("give ARBITRATOR KIND SERVERS NAMESPACE LEADER_TTL DEADLINE".to_owned());
@@ -129,7 +119,7 @@ fn parse(arguments: &[String]) -> Result<(&str, Store, Lengths), String> {
 }
 
 struct Contender {
-    engine: Box<dyn Engine>,
+    engine: Arc<dyn Engine>,
     arbitrator: ArbitratorId,
     incarnation: Incarnation,
     /// How long it waits for an answer.

@@ -6,7 +6,7 @@
 //! The version of `leader` would not do: it begins at 0 again when the node is made again. The version of `term` alone
 //! would not do either: it stands until the next campaign, also when our session is over.
 //!
-//! A leadership belongs to the session that made `leader`, and ends with it: nothing but [`Inner::retake`] makes the
+//! A leadership belongs to the session that made `leader`, and ends with it: nothing but a retake makes the
 //! node again. The client keeps a session alive by pings, whether anybody renews or not; so a leadership that was not
 //! renewed for as long as a session lasts is given up, session and all.
 
@@ -78,11 +78,15 @@ impl Inner {
             if found.leader.is_some() || !elector || only_as_first && !none {
                 return Ok(not_won);
             }
+            let Some((stored, term_version)) = found.term else {
+                // The store was wiped. The next term is above all that its asker knows of, as ever.
+                super::prepare(&reader, &self.servers, &self.paths).await?;
+                continue;
+            };
             let client = self.leading.connected_or_new().await?;
             if self.is_late(&token) {
                 return Ok(not_won);
             }
-            let (stored, term_version) = found.term;
             let record =
                 TermRecord { term: Term(stored.term.max(above).0.saturating_add(1)), token: Some(token.clone()) };
             let longest_ttl = found.longest_ttl.map_or(session_ttl, |(stored, _)| stored.max(session_ttl));
@@ -133,10 +137,11 @@ impl Inner {
         for _ in 0..TRIES_AT_MOST {
             let reader = self.reading.connected().await?;
             let found = self.standing(&reader).await?;
-            let (record, term_version) = found.term;
-            if record.term != term || !record.is_of(token) {
+            let Some((record, term_version)) =
+                found.term.filter(|(record, _)| record.term == term && record.is_of(token))
+            else {
                 return Ok(Reply::NotLeader);
-            }
+            };
             let client = self.leading.connected_or_new().await?;
             let mut steps = vec![
                 // The same again, for its version: a campaign that has looked before this must not win behind it.
@@ -238,9 +243,10 @@ impl Inner {
         for _ in 0..TRIES_AT_MOST {
             let client = self.reading.connected().await?;
             let found = self.standing(&client).await?;
-            let Some((_, version)) = found.leader.filter(|(leader, _)| leader.is_of(token)) else { return Ok(()) };
+            let leader = found.leader.filter(|(leader, _)| leader.is_of(token));
+            let (Some((_, version)), Some((_, term_version))) = (leader, found.term) else { return Ok(()) };
             let steps =
-                [Step::Check(self.paths.term(), Some(found.term.1)), Step::Delete(self.paths.leader(), Some(version))];
+                [Step::Check(self.paths.term(), Some(term_version)), Step::Delete(self.paths.leader(), Some(version))];
             if let Written::Done(_) = nodes::write(&client, self.servers.acls(), &steps).await? {
                 return Ok(());
             }

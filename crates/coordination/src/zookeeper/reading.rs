@@ -16,7 +16,8 @@ use crate::codec;
 
 /// What a campaign looks at; each with the version of its node.
 pub(super) struct Standing {
-    pub(super) term: (TermRecord, i32),
+    /// None in a store that has lost everything.
+    pub(super) term: Option<(TermRecord, i32)>,
     pub(super) leader: Option<(TermRecord, i32)>,
     pub(super) electors: Electors,
     pub(super) longest_ttl: Option<(Span, i32)>,
@@ -41,8 +42,7 @@ impl Inner {
             Some((data, stat)) => Some((codec::ttl(&longest_ttl, text(&longest_ttl, &data)?)?, stat.version)),
             None => None,
         };
-        let term = record(&paths[0], term)?.ok_or_else(|| Trouble::Broken { path: paths[0].clone() })?;
-        Ok(Standing { term, leader: record(&paths[1], leader)?, electors, longest_ttl })
+        Ok(Standing { term: record(&paths[0], term)?, leader: record(&paths[1], leader)?, electors, longest_ttl })
     }
 
     /// Everything that a new leader needs.

@@ -3,7 +3,8 @@
 //! ZooKeeper has no "set, whether it is there or not", and its version of a node begins at 0 again when the node is
 //! made again, so each transaction looks first. What it has seen still holds when it is written, because every
 //! transaction writes the node `writes` too, at the version that it was at before the look: of two that cross, one is
-//! refused, and looks again. Nobody else writes while this leadership is in force.
+//! refused, and looks again. Nobody else writes while this leadership is in force. (That version is a number of 32 bits
+//! and begins again from below; what counts is that it is another one.)
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -132,11 +132,11 @@ pub(super) async fn sweep(engine: Weak<Inner>, leadership: Weak<Leadership>) {
     loop {
         let Some(sweeping) = engine.upgrade() else { return };
         // What fails is done the next time.
-        let paths = sweeping.within(sweeping.value_paths()).await.unwrap_or_default();
+        let paths = sweeping.within_long(sweeping.value_paths()).await.unwrap_or_default();
         drop(sweeping);
         for some in paths.chunks(VALUES_AT_ONCE) {
             let Some(sweeping) = engine.upgrade().filter(|_| leadership.strong_count() > 0) else { return };
-            if let Ok(false) = sweeping.within(sweeping.remove_over(&token, some)).await {
+            if let Ok(false) = sweeping.within_long(sweeping.remove_over(&token, some)).await {
                 return;
             }
             drop(sweeping);

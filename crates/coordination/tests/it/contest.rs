@@ -14,6 +14,22 @@ use st2sa_testbed::Signal;
 use self::contender::{Contender, Line, until};
 use crate::proxy::Proxy;
 
+/// One test a case of the contest, each on a store of its own.
+macro_rules! contests {
+    ($start:expr) => {
+        crate::contest::contests!($start; terms_rise_under_contention, a_leader_that_slept_is_refused,
+            a_deposed_leader_writes_nothing_under_fire, terms_outlive_a_killed_store, one_acts_while_the_store_freezes,
+            a_cut_write_is_neither_done_nor_refused, terms_are_above_what_a_wiped_store_is_shown);
+    };
+    ($start:expr; $($case:ident),*) => {$(
+        #[test]
+        fn $case() {
+            crate::contest::$case(&mut $start);
+        }
+    )*};
+}
+pub(crate) use contests;
+
 /// A store, and what may happen to it.
 pub(crate) trait Contest {
     /// How it is reached; its namespace is this contest's own.

@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod contest;
 mod faults;
 mod limits;
 mod proxy;

@@ -239,6 +239,7 @@ impl Arbiter {
         let unfit = |wanted: &(ContainerName, String)| target.as_ref() != Some(&wanted.0);
         leadership.sensor(sensor).wanted.take_if(|wanted| unfit(wanted));
         let changed = leadership.runs_older_files(sensor);
+        let ends = target.as_ref().is_some_and(|target| leadership.ends_with(sensor, target));
         let state = leadership.sensor(sensor);
         match &state.holder {
             Holder::Unknown | Holder::Preparing(_) => {}
@@ -247,7 +248,7 @@ impl Arbiter {
                 // One that leaves, and has stopped the sensor by itself, does not take it again.
                 let leaves = leadership.register.get(&target).is_some_and(|member| member.draining);
                 let state = leadership.sensor(sensor);
-                if leaves && matches!(state.freed, Some((Cause::Stopped, _))) {
+                if ends || leaves && matches!(state.freed, Some((Cause::Stopped, _))) {
                     return;
                 }
                 let again = state.last_on.as_ref() == Some(&target);
@@ -270,6 +271,8 @@ impl Arbiter {
                     // A process that remembers a broken connection raises for ever: it is tried again with a new
                     // one, after the back-off.
                     self.revoke(now, sensor, Cause::Failed, ARBITER);
+                } else if ends {
+                    self.revoke(now, sensor, Cause::Drained, ARBITER);
                 }
             }
             Holder::Held(held) => {
@@ -426,6 +429,18 @@ impl Leadership {
 
     pub(super) fn offer(&self, name: &ContainerName, sensor: &SensorRef) -> Option<&Offer> {
         self.register.get(name)?.offers.get(sensor)
+    }
+
+    /// Whether it is in vain that a container which leaves waits for somebody to take a sensor that placement leaves with
+    /// it: every other one leaves or drains itself, or has loaded the sensor and is not fit for it. One that has lost touch
+    /// may come back, and one that does not offer the sensor may still be loading it.
+    fn ends_with(&self, sensor: &SensorRef, leaving: &ContainerName) -> bool {
+        let decided = |name: &ContainerName, member: &super::Member| {
+            let closed = member.draining || self.drained.contains_key(name);
+            closed || member.reachable() && member.offers.contains_key(sensor)
+        };
+        self.register.get(leaving).is_some_and(|member| member.draining)
+            && self.register.iter().all(|(name, member)| name == leaving || decided(name, member))
     }
 
     /// A sensor that no container in the register offers any more, because it was taken out of the packs, is over.

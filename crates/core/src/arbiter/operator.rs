@@ -27,6 +27,8 @@ pub enum Verb {
     Failover(SensorRef),
     /// Have a sensor poll now, whatever its interval.
     Poll(SensorRef),
+    /// Forget where a sensor failed: what it waits for is over, and it may go there again.
+    Retry(SensorRef),
     /// Keep a sensor from running until it is resumed.
     Pause(SensorRef),
     /// Let it run again.
@@ -78,8 +80,21 @@ impl Verb {
             Self::Pause(sensor) | Self::Resume(sensor) => Some(sensor.as_str()),
             Self::Drain(name) | Self::Undrain(name) => Some(name.as_str()),
             Self::FailSafe(_) => Some("fail-safe"),
-            Self::Move { .. } | Self::Failover(_) | Self::Poll(_) | Self::Resign | Self::Plan(_) | Self::Why(_) => None,
+            Self::Move { .. }
+            | Self::Failover(_)
+            | Self::Poll(_)
+            | Self::Retry(_)
+            | Self::Resign
+            | Self::Plan(_)
+            | Self::Why(_) => None,
         }
+    }
+}
+
+impl Planned {
+    /// The rule, as the rest of a sentence that begins with the sensor.
+    pub fn why(&self) -> String {
+        told(&self.rule, self.from.is_some())
     }
 }
 
@@ -134,6 +149,7 @@ impl Arbiter {
             Verb::Move { sensor, to } => return Some(self.want(now, sensor, to, &intent.who)),
             Verb::Failover(sensor) => return Some(self.fail_over(now, sensor, &intent.who)),
             Verb::Poll(sensor) => return Some(self.poll_now(sensor)),
+            Verb::Retry(sensor) => return Some(self.retry(sensor, intent.who)),
             Verb::Plan(suppose) => return Some(self.dry_run(now, suppose)),
             Verb::Why(sensor) => return Some(self.why(now, sensor)),
             Verb::Resign => {
@@ -188,8 +204,13 @@ impl Arbiter {
                     leadership.electors.0.fail_safe = on;
                     leadership.electors.1 = *version;
                 }
-                Verb::Move { .. } | Verb::Failover(_) | Verb::Poll(_) | Verb::Resign | Verb::Plan(_) | Verb::Why(_) => {
-                }
+                Verb::Move { .. }
+                | Verb::Failover(_)
+                | Verb::Poll(_)
+                | Verb::Retry(_)
+                | Verb::Resign
+                | Verb::Plan(_)
+                | Verb::Why(_) => {}
             }
             leadership.dirty = true;
             Answer::Done
@@ -227,10 +248,13 @@ impl Arbiter {
         if !problem.containers.contains_key(to) {
             return Answer::NoSuch(format!("there is no container {to} that is up"));
         }
-        if let Some(reason) = placement::ineligible(&problem, sensor, to) {
-            return Answer::Refused(format!("{sensor} cannot run on {to}: {reason}"));
+        match placement::ineligible(&problem, sensor, to) {
+            None => self.send_to(sensor, to, who),
+            Some(Reason::FailedThere) => Answer::Refused(format!(
+                "{sensor} cannot run on {to}: it failed there (`st2sa retry {sensor}`, once what made it fail is mended)"
+            )),
+            Some(reason) => Answer::Refused(format!("{sensor} cannot run on {to}: {reason}")),
         }
-        self.send_to(sensor, to, who)
     }
 
     /// As a failure would, with the word of the holder instead of a death: to see where it goes, and that it does.
@@ -252,9 +276,7 @@ impl Arbiter {
             Some(to) if to != holder && placement::ineligible(&problem, sensor, &to).is_none() => {
                 self.send_to(sensor, &to, who)
             }
-            Some(_) | None => Answer::Refused(format!(
-                "no container but {holder} can run {sensor}: `why {sensor}` says what stands against each"
-            )),
+            Some(_) | None => Answer::Refused(format!("no container but {holder} can run {sensor}")),
         }
     }
 
@@ -282,7 +304,7 @@ impl Arbiter {
         let Some(leadership) = self.leader() else { return Answer::Unknown };
         let Some(state) = leadership.sensors.get(sensor) else { return nobody_offers(sensor) };
         let Holder::Held(held) = &state.holder else {
-            return Answer::Refused(format!("{sensor} is ACTIVE nowhere: `why {sensor}` says why"));
+            return Answer::Refused(format!("{sensor} is ACTIVE nowhere"));
         };
         let kind = leadership.offer(&held.by, sensor).map(|offer| offer.kind);
         if kind == Some(Kind::Passive) {
@@ -294,6 +316,23 @@ impl Arbiter {
         };
         let message = ToContainer::PollNow { sensor: sensor.clone(), fence: held.fence };
         self.send(stream, message);
+        Answer::Done
+    }
+
+    /// Not durable: a new leader may hear of the failures again from whoever remembers them.
+    fn retry(&mut self, sensor: &SensorRef, who: String) -> Answer {
+        let Some(leadership) = self.leader() else { return Answer::Unknown };
+        if let Some(intent) = leadership.paused.get(sensor) {
+            return Answer::Refused(format!("{sensor} was paused by {}: resume it first", intent.who));
+        }
+        let Some(state) = leadership.sensors.get_mut(sensor) else { return nobody_offers(sensor) };
+        state.failed.clear();
+        state.tries = 0;
+        state.not_before = Time::default();
+        if matches!((&state.holder, &state.freed), (Holder::Free, Some((Cause::Failed, _)))) {
+            state.freed = Some((Cause::Retried, who));
+        }
+        leadership.dirty = true;
         Answer::Done
     }
 
@@ -322,10 +361,8 @@ impl Arbiter {
     fn why(&mut self, now: Time, sensor: &SensorRef) -> Answer {
         let config = Arc::clone(&self.config);
         let Some(leadership) = self.leader() else { return Answer::Unknown };
-        let next_try = leadership.sensors.get(sensor).map_or(now, |state| match state.holder {
-            Holder::Free => state.not_before,
-            Holder::Unknown | Holder::Preparing(_) | Holder::Held(_) => now,
-        });
+        let is_free = leadership.sensors.get(sensor).is_some_and(|state| state.holder == Holder::Free);
+        let next_try = leadership.sensors.get(sensor).filter(|_| is_free).map_or(now, |state| state.not_before);
         let paused = leadership.paused.get(sensor).map(|intent| intent.who.clone());
         let reason = match leadership.plan.placements.get(sensor) {
             Some(placement) if placement.rule == Rule::Paused => {
@@ -333,9 +370,9 @@ impl Arbiter {
             }
             Some(placement) if next_try > now => {
                 let wait = next_try.since(now);
-                format!("{sensor} {}; the next try is in {wait}", placement.rule)
+                format!("{sensor} {}; the next try is in {wait}", told(&placement.rule, !is_free))
             }
-            Some(placement) => format!("{sensor} {}", placement.rule),
+            Some(placement) => format!("{sensor} {}", told(&placement.rule, !is_free)),
             None if leadership.sensors.contains_key(sensor) => {
                 format!("{sensor} waits: whoever ran it may still do so until its container is back or struck")
             }
@@ -375,6 +412,21 @@ impl Suppose {
             }
         }
         Ok(())
+    }
+}
+
+/// A rule, as the rest of a sentence; one that is ACTIVE nowhere does not stay where it was, but waits there.
+fn told(rule: &Rule, is_held: bool) -> String {
+    match rule {
+        _ if is_held => rule.to_string(),
+        Rule::Stays { on } => format!("waits on {on} to be started again"),
+        Rule::StaysFailing { on } => format!(
+            "waits on {on}, where it failed, to be tried again: it failed elsewhere too, or no other container can run it"
+        ),
+        Rule::StaysDraining { .. } | Rule::StaysStaleCode { .. } | Rule::StaysFull { .. } => {
+            rule.to_string().replacen("stays on", "waits on", 1)
+        }
+        rule => rule.to_string(),
     }
 }
 

@@ -84,9 +84,10 @@ impl Arbiter {
     }
 
     /// The sensors that are paused and the containers that are drained, also where they are not here.
-    pub fn intents(&self) -> (Vec<SensorRef>, Vec<ContainerName>) {
+    pub fn intents(&self) -> (Vec<(SensorRef, Intent)>, Vec<ContainerName>) {
         let Role::Leader(leadership) = &self.role else { return (Vec::new(), Vec::new()) };
-        (leadership.paused.keys().cloned().collect(), leadership.drained.keys().cloned().collect())
+        let paused = leadership.paused.iter().map(|(sensor, intent)| (sensor.clone(), intent.clone()));
+        (paused.collect(), leadership.drained.keys().cloned().collect())
     }
 
     /// Where a sensor is ACTIVE, as far as the leader knows.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use st2sa_proto::rest::{
-    Container, ContainerCounts, HistoryRecord, Instance, Intent, LogLine, Problem, Sensor, SensorCounts, Status,
+    Candidate, Container, ContainerCounts, HistoryRecord, Instance, Intent, LogLine, Problem, Sensor, SensorCounts,
+    Status, Why,
 };
 
 #[test]
@@ -18,7 +19,10 @@ fn a_sensor_reads_as_promised() {
         last_poll_ms_ago: Some(200),
         last_poll_duration_ms: None,
         triggers: 40,
+        dropped: 2,
         last_error: None,
+        last_error_ms_ago: None,
+        failing: false,
     };
     check(
         &Sensor {
@@ -28,9 +32,27 @@ fn a_sensor_reads_as_promised() {
             active: Some("node-1".to_owned()),
             fence: Some("5.12".to_owned()),
             paused: None,
+            failing: false,
             instances: vec![instance],
         },
-        r#"{"ref":"pack.Sensor","kind":"polling","status":"ACTIVE","active":"node-1","fence":"5.12","paused":null,"instances":[{"container":"node-1","status":"ACTIVE","state":"running","pid":4211,"polls":812,"errors":1,"last_poll_ms_ago":200,"last_poll_duration_ms":null,"triggers":40,"last_error":null}]}"#,
+        r#"{"ref":"pack.Sensor","kind":"polling","status":"ACTIVE","active":"node-1","fence":"5.12","paused":null,"failing":false,"instances":[{"container":"node-1","status":"ACTIVE","state":"running","pid":4211,"polls":812,"errors":1,"last_poll_ms_ago":200,"last_poll_duration_ms":null,"triggers":40,"dropped":2,"last_error":null,"last_error_ms_ago":null,"failing":false}]}"#,
+    );
+}
+
+#[test]
+fn a_reason_reads_as_promised() {
+    check(
+        &Why {
+            reference: "pack.Sensor".to_owned(),
+            why: "pack.Sensor stays on node-1".to_owned(),
+            containers: vec![Candidate {
+                container: "node-1".to_owned(),
+                against: Some("it failed there".to_owned()),
+                last_error: Some("ValueError".to_owned()),
+            }],
+            history: Vec::new(),
+        },
+        r#"{"ref":"pack.Sensor","why":"pack.Sensor stays on node-1","containers":[{"container":"node-1","against":"it failed there","last_error":"ValueError"}],"history":[]}"#,
     );
 }
 

@@ -9,7 +9,7 @@ use super::client::Request;
 use super::failure::{Failure, Stop};
 use super::paper::Paper;
 use super::table::{self, Column, Tone};
-use super::{Common, Output, wait, words};
+use super::{Common, Output, sensors, wait, words};
 
 /// Who could run sensors?
 #[derive(Args)]
@@ -92,12 +92,11 @@ fn in_detail(container: &Container, sensors: &[Sensor], width: usize) -> String 
         .filter(|(_, instance)| instance.container == container.name)
         .collect();
     let each = || here.iter();
-    let error = |instance: &Instance| instance.last_error.as_deref().map(words::gist).unwrap_or_default();
     let columns = vec![
         Column::new("SENSOR").cells(each().map(|(sensor, _)| words::one_line(&sensor.reference))),
         Column::new("STATUS").cells(each().map(|(_, instance)| words::one_line(&instance.status))),
-        Column::new("STATE").cells(each().map(|(_, instance)| words::one_line(&instance.state))),
-        Column::new("LAST ERROR").rank(1).cut_to(12).cells(each().map(|(_, instance)| error(instance))),
+        Column::new("STATE").cells(each().map(|(_, instance)| sensors::state_of_instance(instance))),
+        Column::new("LAST ERROR").rank(1).cut_to(12).cells(each().map(|(_, instance)| sensors::error_of(instance))),
     ];
     text + "\n" + &table::rendered(columns, width)
 }

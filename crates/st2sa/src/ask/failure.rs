@@ -62,7 +62,7 @@ impl Failure {
 
     /// No arbitrator answers.
     pub(crate) fn unreachable(text: impl Into<String>) -> Self {
-        let hint = "is st2sa arbitrator running there? start one with 'st2sa up'";
+        let hint = "is the arbitrator's service running there? --arbitrator, or ST2SA_ARBITRATOR, says where to ask";
         Self { kind: Kind::Unreachable, text: text.into(), hint: Some(hint.to_owned()) }
     }
 
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "error: failed to reach an arbitrator at a:1: Connection refused\n\
-             hint: is st2sa arbitrator running there? start one with 'st2sa up'"
+             hint: is the arbitrator's service running there? --arbitrator, or ST2SA_ARBITRATOR, says where to ask"
         );
         assert_eq!(failure.exit_code(), 3);
     }

@@ -20,7 +20,7 @@ pub(crate) struct HistoryQuestion {
     /// Go on with what comes, until interrupted
     #[arg(short, long)]
     follow: bool,
-    /// How many of the newest records to show
+    /// How many of the newest changes to show; a move is one, and so are tries in one place that follow one another
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=10_000))]
     limit: u32,
@@ -35,21 +35,44 @@ impl HistoryQuestion {
     }
 
     async fn show(&self, client: &Client, paper: &mut Paper) -> Result<(), Stop> {
-        let request = self.request(self.limit.to_string());
-        let records = wait::for_it(paper, "the arbitrator", client.document::<Vec<HistoryRecord>>(&request)).await?;
-        match self.common.output {
-            Output::Json => paper.write_json(&records.raw)?,
-            Output::Table if records.known.is_empty() => {
-                if let Some(sensor) = &self.sensor {
-                    // A sensor that there is not has no history: that is another answer.
-                    let request = Request { path: rest::SENSOR, reference: Some(sensor.clone()), ..Request::default() };
-                    client.document::<rest::Sensor>(&request).await?;
-                }
-                paper.note("no history yet");
-            }
-            Output::Table => paper.write(&table::finished(&table_of(&records.known, paper.width), paper.colour))?,
+        if self.common.output == Output::Json {
+            let request = self.request(self.limit.to_string());
+            let records = client.document::<Vec<HistoryRecord>>(&request);
+            paper.write_json(&wait::for_it(paper, "the arbitrator", records).await?.raw)?;
+            return Ok(());
         }
+        let changes = self.newest(client, paper).await?;
+        if changes.is_empty() {
+            if let Some(sensor) = &self.sensor {
+                // A sensor that there is not has no history: that is another answer.
+                let request = Request { path: rest::SENSOR, reference: Some(sensor.clone()), ..Request::default() };
+                client.document::<rest::Sensor>(&request).await?;
+            }
+            paper.note("no history yet");
+            return Ok(());
+        }
+        paper.write(&table::finished(&table_of(&changes, paper.width), paper.colour))?;
         Ok(())
+    }
+
+    /// As many changes as are to be shown, each of them whole. How many records that takes is seen in the records.
+    async fn newest(&self, client: &Client, paper: &Paper) -> Result<Vec<Told>, Stop> {
+        const ASKED_FIRST: usize = 100;
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let mut asked = (4 * limit).clamp(ASKED_FIRST, SAID_AGAIN);
+        loop {
+            let request = self.request(asked.to_string());
+            let records = client.document::<Vec<HistoryRecord>>(&request);
+            let records = wait::for_it(paper, "the arbitrator", records).await?.known;
+            let mut changes = told(&records);
+            let shown = changes.split_off(changes.len().saturating_sub(limit));
+            // The change before those that are shown has to be there, or the first of them may be more than is seen.
+            let whole = !changes.is_empty() && !shown.iter().any(|change| change.is_cut);
+            if whole || records.len() < asked || asked == SAID_AGAIN {
+                return Ok(shown);
+            }
+            asked = (4 * asked).min(SAID_AGAIN);
+        }
     }
 
     async fn follow(&self, client: &Client, paper: &mut Paper) -> Result<(), Stop> {
@@ -90,40 +113,83 @@ impl HistoryQuestion {
     }
 }
 
-/// Records as a table; those that took a sensor from one container and gave it to another are one line.
-pub(crate) fn table_of(records: &[HistoryRecord], width: usize) -> String {
-    let records = joined(records);
-    let each = || records.iter();
-    let or_dash = |name: &Option<String>| name.as_deref().map_or_else(|| "-".to_owned(), words::one_line);
+/// A line of the table: a change, or several that are told as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The last of them.
+    record: HistoryRecord,
+    /// How many tries in one place it stands for, and when the first was; none of any other change.
+    tries: Option<(usize, String)>,
+    /// Its beginning is not among the records: where the sensor was before is not known.
+    is_cut: bool,
+}
+
+/// Changes as a table.
+pub(crate) fn table_of(changes: &[Told], width: usize) -> String {
+    let each = || changes.iter();
+    let of = |field: fn(&HistoryRecord) -> &String| each().map(move |change| words::one_line(field(&change.record)));
+    let name = |name: &Option<String>, otherwise: &str| name.as_deref().map_or(otherwise.to_owned(), words::one_line);
+    let from = |change: &Told| name(&change.record.from, if change.is_cut { "?" } else { "-" });
+    let cause = |change: &Told| match &change.tries {
+        Some((times, since)) if *times > 1 => {
+            words::one_line(&format!("{}, {times} times since {since}", change.record.cause))
+        }
+        _ => words::one_line(&change.record.cause),
+    };
     let columns = vec![
-        Column::new("AT").cells(each().map(|record| words::one_line(&record.at))),
-        Column::new("SENSOR").cells(each().map(|record| words::one_line(&record.sensor))),
-        Column::new("FROM").cells(each().map(|record| or_dash(&record.from))),
-        Column::new("TO").cells(each().map(|record| or_dash(&record.to))),
-        Column::new("FENCE").rank(2).cells(each().map(|record| words::one_line(&record.fence))),
-        Column::new("CAUSE").cells(each().map(|record| words::one_line(&record.cause))),
-        Column::new("WHO").rank(1).cells(each().map(|record| words::one_line(&record.who))),
+        Column::new("AT").cells(of(|record| &record.at)),
+        Column::new("SENSOR").cells(of(|record| &record.sensor)),
+        Column::new("FROM").cells(each().map(from)),
+        Column::new("TO").cells(each().map(|change| name(&change.record.to, "-"))),
+        Column::new("FENCE").rank(2).cells(of(|record| &record.fence)),
+        Column::new("CAUSE").cells(each().map(cause)),
+        Column::new("WHO").rank(1).cells(of(|record| &record.who)),
     ];
     table::rendered(columns, width)
 }
 
-/// A move is told as two changes: its end there and its beginning here. For people it is one.
-fn joined(records: &[HistoryRecord]) -> Vec<HistoryRecord> {
-    let mut joined: Vec<HistoryRecord> = Vec::new();
+/// Records as people tell them. A move is two: its end there and its beginning here. So is a try where it failed before,
+/// and a sensor that fails for a night is tried hundreds of times: tries that follow one another are told as one.
+pub(crate) fn told(records: &[HistoryRecord]) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
     for record in records {
-        let end = joined.iter_mut().rev().find(|earlier| earlier.sensor == record.sensor);
-        match end {
-            Some(end)
-                if end.to.is_none() && record.from.is_none() && record.to.is_some() && end.cause == record.cause =>
-            {
-                let from = end.from.take();
-                *end = HistoryRecord { from, ..record.clone() };
+        let earlier: Vec<usize> =
+            (0..told.len()).rev().filter(|index| told[*index].record.sensor == record.sensor).take(2).collect();
+        let begins = record.from.is_none() && record.to.is_some();
+        match earlier[..] {
+            [end, ..] if begins && told[end].record.to.is_none() && told[end].record.cause == record.cause => {
+                let from = told[end].record.from.take();
+                let tries = (from == record.to).then(|| (1, record.at.clone()));
+                told[end] = Told { record: HistoryRecord { from, ..record.clone() }, tries, is_cut: false };
+                if let Some(before) = earlier.get(1) {
+                    merge(&mut told, *before, end);
+                }
             }
-            _ => joined.push(record.clone()),
+            [] => {
+                let is_cut = begins && !STARTS.contains(&record.cause.as_str());
+                told.push(Told { record: record.clone(), tries: None, is_cut });
+            }
+            _ => told.push(Told { record: record.clone(), tries: None, is_cut: false }),
         }
     }
-    joined.sort_by(|a, b| a.at.cmp(&b.at));
-    joined
+    told.sort_by(|a, b| a.record.at.cmp(&b.record.at));
+    told
+}
+
+/// Causes for which a sensor starts that was ACTIVE nowhere: nothing is missing before.
+const STARTS: [&str; 3] = ["placed", "resumed", "retried"];
+
+/// Makes one of two tries in the same place.
+fn merge(told: &mut Vec<Told>, before: usize, last: usize) {
+    let same = |a: &HistoryRecord, b: &HistoryRecord| (&a.to, &a.cause, &a.who) == (&b.to, &b.cause, &b.who);
+    let (first, second) = (&told[before], &told[last]);
+    if let (Some((times, since)), Some((more, _))) = (&first.tries, &second.tries)
+        && same(&first.record, &second.record)
+    {
+        let tries = Some((times + more, since.clone()));
+        told[last].tries = tries;
+        told.remove(before);
+    }
 }
 
 fn rendered(record: &HistoryRecord) -> String {
@@ -145,9 +211,8 @@ fn rendered(record: &HistoryRecord) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_move_is_one_line_of_a_table() {
-        let record = |at: &str, from: Option<&str>, to: Option<&str>, fence: &str, cause: &str| HistoryRecord {
+    fn record(at: &str, from: Option<&str>, to: Option<&str>, fence: &str, cause: &str) -> HistoryRecord {
+        HistoryRecord {
             at: at.to_owned(),
             sensor: "rss.FeedSensor".to_owned(),
             from: from.map(str::to_owned),
@@ -155,14 +220,18 @@ mod tests {
             fence: fence.to_owned(),
             cause: cause.to_owned(),
             who: "arbiter".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_move_is_one_line_of_a_table() {
         let records = [
             record("10:00", None, Some("node-1"), "5.1", "placed"),
             record("11:00", Some("node-1"), None, "5.1", "container lost"),
             record("11:00", None, Some("node-2"), "5.2", "container lost"),
             record("12:00", Some("node-2"), None, "5.2", "paused"),
         ];
-        let text = table::finished(&table_of(&records, 100), false);
+        let text = table::finished(&table_of(&told(&records), 100), false);
         assert_eq!(
             text,
             "\
@@ -173,6 +242,45 @@ AT     SENSOR          FROM    TO      FENCE  CAUSE           WHO
 ",
             "\n{text}"
         );
+    }
+
+    #[test]
+    fn tries_in_one_place_are_one_line() {
+        let mut records = vec![
+            record("10:00", Some("node-1"), None, "5.1", "failed"),
+            record("10:00", None, Some("node-2"), "5.2", "failed"),
+        ];
+        let other = |record: HistoryRecord| HistoryRecord { sensor: "a.Other".to_owned(), ..record };
+        for minute in 11..14 {
+            let at = format!("10:{minute}");
+            records.push(record(&at, Some("node-2"), None, "5.3", "failed"));
+            records.push(other(record(&at, None, Some("node-1"), "5.3", "placed")));
+            records.push(record(&at, None, Some("node-2"), "5.4", "failed"));
+        }
+        records.push(record("10:20", Some("node-2"), None, "5.4", "failed"));
+        let changes = told(&records);
+        let text = table::finished(&table_of(&changes, 120), false);
+        assert_eq!(
+            text,
+            "\
+AT     SENSOR          FROM    TO      FENCE  CAUSE                        WHO
+10:00  rss.FeedSensor  node-1  node-2  5.2    failed                       arbiter
+10:11  a.Other         -       node-1  5.3    placed                       arbiter
+10:12  a.Other         -       node-1  5.3    placed                       arbiter
+10:13  rss.FeedSensor  node-2  node-2  5.4    failed, 3 times since 10:11  arbiter
+10:13  a.Other         -       node-1  5.3    placed                       arbiter
+10:20  rss.FeedSensor  node-2  -       5.4    failed                       arbiter
+",
+            "\n{text}"
+        );
+    }
+
+    #[test]
+    fn of_a_move_whose_beginning_is_not_there_it_is_not_said_that_it_came_from_nowhere() {
+        let cut = told(&[record("11:00", None, Some("node-2"), "5.2", "container lost")]);
+        assert!(table_of(&cut, 100).contains("rss.FeedSensor  ?     node-2"), "{}", table_of(&cut, 100));
+        let started = told(&[record("11:00", None, Some("node-2"), "5.2", "resumed")]);
+        assert!(table_of(&started, 100).contains("rss.FeedSensor  -     node-2"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `st2sa logs`: what a sensor wrote, wherever it ran.
 
 use clap::Args;
-use st2sa_proto::rest::{self, LogLine, word};
+use st2sa_proto::rest::{self, LogLine, Sensor, word};
 
 use super::client::{Client, Document, Request};
 use super::failure::{Failure, Stop};
@@ -42,12 +42,7 @@ impl LogsQuestion {
         loop {
             match wait::for_it(paper, "lines", lines.next()).await {
                 Ok(line) => self.write(paper, &line)?,
-                Err(End::Said) if !any => {
-                    let text = format!("{} has written nothing that is kept", self.sensor);
-                    let hint =
-                        "a container keeps what its sensors wrote since it started; before that is in its own log";
-                    return Err(Failure::no(text, Some(hint.to_owned())).into());
-                }
+                Err(End::Said) if !any => return Err(self.nothing(client).await.into()),
                 Err(End::Said) => return Ok(()),
                 Err(End::Lost(how)) => return Err(Failure::unreachable(lost(&lines, &how)).into()),
                 Err(End::Silent) => return Err(Failure::unreachable(lost(&lines, "nothing came for 60 s")).into()),
@@ -55,6 +50,27 @@ impl LogsQuestion {
             }
             any = true;
         }
+    }
+
+    /// One that has written nothing may not have got so far: then what stopped it is the answer.
+    async fn nothing(&self, client: &Client) -> Failure {
+        let request = Request { path: rest::SENSOR, reference: Some(self.sensor.clone()), ..Request::default() };
+        let instances = client.document::<Sensor>(&request).await.map(|sensor| sensor.known.instances);
+        let errors: Vec<String> = instances
+            .unwrap_or_default()
+            .iter()
+            .filter(|instance| instance.failing)
+            .filter_map(|instance| {
+                Some(format!("\n  {}: {}", instance.container, instance.last_error.as_deref()?.trim()))
+            })
+            .collect();
+        let mut text = format!("{} has written nothing that is kept", self.sensor);
+        if !errors.is_empty() {
+            text.push_str(", and fails:");
+            text.extend(errors);
+        }
+        let hint = "a container keeps what its sensors wrote since it started; before that is in its own log";
+        Failure::no(text, Some(hint.to_owned()))
     }
 
     async fn follow(&self, client: &Client, paper: &mut Paper) -> Result<(), Stop> {

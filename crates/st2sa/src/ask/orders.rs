@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use st2sa_core::time::Span;
 use st2sa_machine::{clock, identity};
-use st2sa_proto::rest::{self, Container, Outcome, Plan, Sensor, word};
+use st2sa_proto::rest::{self, Container, Instance, Outcome, Plan, Sensor, word};
 
 use super::client::{Client, Document, Request};
 use super::failure::{Failure, Kind, Stop};
@@ -73,6 +73,18 @@ pub(crate) struct FailoverOrder {
 /// Poll now.
 #[derive(Args)]
 pub(crate) struct PollOrder {
+    /// The sensor, pack.ClassName
+    #[arg(value_name = "REF", value_parser = reference)]
+    sensor: String,
+    #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
+    ordering: Ordering,
+}
+
+/// Try again.
+#[derive(Args)]
+pub(crate) struct RetryOrder {
     /// The sensor, pack.ClassName
     #[arg(value_name = "REF", value_parser = reference)]
     sensor: String,
@@ -218,7 +230,7 @@ impl PollOrder {
         let client = ordering.common.client()?;
         let counted = |sensor: &Sensor| {
             let active = sensor.instances.iter().find(|instance| Some(&instance.container) == sensor.active.as_ref());
-            active.map(|active| (active.polls, active.errors))
+            active.map(|active| (active.polls, active.errors, active.dropped))
         };
         let before = counted(&sensor_of(&client, &sensor).await?).unwrap_or_default();
         let outcome = ordering.order(&client, rest::POLL, Some(&sensor), ordering.body()).await?;
@@ -233,15 +245,72 @@ impl PollOrder {
         };
         let polled = waiting.until(paper, &format!("{sensor} to poll"), looked).await?;
         let took = words::took(polled.last_poll_duration_ms);
-        let text = if polled.errors > before.1 {
-            let error = polled.last_error.as_deref().map(words::gist).unwrap_or_default();
-            format!("{sensor} has polled on {} ({took}), and raised: {error}\n", polled.container)
+        let how = if polled.errors > before.1 {
+            format!(", and raised: {}", polled.last_error.as_deref().map(words::gist).unwrap_or_default())
+        } else if polled.dropped > before.2 {
+            format!("; triggers dropped since their payloads do not fit: {}", polled.dropped - before.2)
         } else {
-            format!("{sensor} has polled on {} ({took})\n", polled.container)
+            String::new()
         };
-        paper.write(&text)?;
+        paper.write(&format!("{sensor} has polled on {} ({took}){how}\n", polled.container))?;
         Ok(())
     }
+}
+
+impl RetryOrder {
+    pub(crate) async fn give(self, paper: &mut Paper) -> Result<(), Stop> {
+        let Self { sensor, waiting, ordering } = self;
+        let client = ordering.common.client()?;
+        let before = sensor_of(&client, &sensor).await?;
+        let outcome = ordering.order(&client, rest::RETRY, Some(&sensor), ordering.body()).await?;
+        if ordering.says(paper, &outcome)? || waiting.no_wait {
+            return Ok(());
+        }
+        let mut runs_since = None;
+        let looked = async || tried(&before, &sensor_of(&client, &sensor).await.ok()?, &mut runs_since);
+        let text = match waiting.until(paper, &format!("{sensor} to run"), looked).await? {
+            Tried::Well(container) => format!("{sensor} is ACTIVE on {container}\n"),
+            Tried::NotYet(container) => format!(
+                "{sensor} is ACTIVE on {container}; whether it is well shows when it polls (`st2sa poll {sensor}` has it poll now)\n"
+            ),
+            Tried::FailedAgain(container, error) => {
+                let text = format!("{sensor} was tried on {container}, and failed again: {}", words::gist(&error));
+                let hint =
+                    format!("`st2sa sensors {sensor}` shows the whole error, `st2sa logs {sensor}` what it printed");
+                return Err(Failure::no(text, Some(hint)).into());
+            }
+        };
+        paper.write(&words::plain(&text))?;
+        Ok(())
+    }
+}
+
+/// What came of a retry, and where.
+enum Tried {
+    Well(String),
+    NotYet(String),
+    FailedAgain(String, String),
+}
+
+/// What has come of it by `now`, if that shows; `runs_since` is kept from one look to the next.
+fn tried(before: &Sensor, now: &Sensor, runs_since: &mut Option<Instant>) -> Option<Tried> {
+    /// Most polls begin, and end, within this of the start; others may be an hour away.
+    const POLLS_WITHIN: Duration = Duration::from_secs(3);
+    let errors = |sensor: &Sensor, container: &str| {
+        let instance = sensor.instances.iter().find(|instance| instance.container == container);
+        instance.map_or(0, |instance| instance.errors)
+    };
+    let failed = |instance: &&Instance| instance.errors > errors(before, &instance.container);
+    if let Some(failed) = now.instances.iter().find(failed) {
+        return Some(Tried::FailedAgain(failed.container.clone(), failed.last_error.clone().unwrap_or_default()));
+    }
+    let is_active = |instance: &&Instance| Some(&instance.container) == now.active.as_ref();
+    let active = now.instances.iter().find(is_active).filter(|active| active.state == "running")?;
+    if !active.failing {
+        return Some(Tried::Well(active.container.clone()));
+    }
+    let since = runs_since.get_or_insert_with(Instant::now);
+    (since.elapsed() >= POLLS_WITHIN).then(|| Tried::NotYet(active.container.clone()))
 }
 
 impl PauseOrder {

@@ -3,14 +3,16 @@
 use std::env;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
 
-/// Where there is no terminal to ask.
+/// Of a terminal that does not say how wide it is.
 const WIDTH: usize = 100;
+/// Where nobody looks but another program: nothing is cut, and nothing is left out.
+pub(crate) const WHOLE: usize = usize::MAX;
 /// A reply is a word.
 const REPLY_BYTES_AT_MOST: u64 = 256;
 
 /// Stdout for the answer, stderr for the notes.
 pub(crate) struct Paper {
-    /// Columns of the answer.
+    /// Columns of the answer; [`WHOLE`] where it goes to no terminal.
     pub(crate) width: usize,
     /// Whether the answer may be coloured.
     pub(crate) colour: bool,
@@ -30,7 +32,11 @@ impl Paper {
             || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
         Self {
-            width: if columns == 0 { WIDTH } else { columns },
+            width: match columns {
+                _ if !stdout.is_terminal() => WHOLE,
+                0 => WIDTH,
+                columns => columns,
+            },
             colour: stdout.is_terminal() && !plain,
             watched: io::stderr().is_terminal(),
             replies: (io::stdin().is_terminal() && io::stderr().is_terminal())

@@ -47,9 +47,9 @@ impl PlanQuestion {
     }
 }
 
-/// Whether the sensor would be elsewhere than it is.
+/// Whether the sensor would be elsewhere than it is; one that is nowhere does not move, but starts.
 pub(crate) fn moves(placement: &Placement) -> bool {
-    placement.from != placement.to
+    placement.from.is_some() && placement.from != placement.to
 }
 
 /// A table of placements.
@@ -67,18 +67,19 @@ pub(crate) fn table_of(placements: &[&Placement], width: usize) -> String {
 
 fn rendered(plan: &Plan, all: bool, width: usize) -> String {
     let shown: Vec<&Placement> =
-        plan.sensors.iter().filter(|placement| all || moves(placement) || placement.to.is_none()).collect();
+        plan.sensors.iter().filter(|placement| all || placement.from.is_none() || moves(placement)).collect();
     let mut text = if shown.is_empty() { String::new() } else { table_of(&shown, width) + "\n" };
     let count = |found: &dyn Fn(&&Placement) -> bool| plan.sensors.iter().filter(found).count();
     let moved = count(&|placement| moves(placement) && placement.to.is_some());
+    let started = count(&|placement| placement.from.is_none() && placement.to.is_some());
     let nowhere = count(&|placement| placement.to.is_none());
-    let stay = plan.sensors.len() - moved - nowhere;
+    let stay = plan.sensors.len() - moved - started - nowhere;
     let supposed = words::one_line(&plan.supposed);
     let supposed = if supposed == "as things are" { supposed } else { format!("if {supposed}") };
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
-        "{supposed}: {} sensors, {moved} would move, {nowhere} run nowhere, {stay} stay",
+        "{supposed}: {} sensors, {moved} would move, {started} would start, {nowhere} run nowhere, {stay} stay",
         plan.sensors.len()
     );
     text
@@ -100,6 +101,7 @@ mod tests {
                 placement("a.Moves", Some("node-1"), Some("node-2"), "leaves node-1, which drains, for node-2"),
                 placement("a.Nowhere", None, None, "runs nowhere: no container offers it"),
                 placement("a.Stays", Some("node-2"), Some("node-2"), "stays on node-2"),
+                placement("a.Waits", None, Some("node-2"), "waits on node-2, where it failed"),
             ],
         }
     }
@@ -113,8 +115,9 @@ mod tests {
 SENSOR     FROM    TO      WHY
 a.Moves    node-1  node-2  leaves node-1, which drains, for node-2
 a.Nowhere  -       -       runs nowhere: no container offers it
+a.Waits    -       node-2  waits on node-2, where it failed
 
-if node-1 is drained: 3 sensors, 1 would move, 1 run nowhere, 1 stay
+if node-1 is drained: 4 sensors, 1 would move, 1 would start, 1 run nowhere, 1 stay
 ",
             "\n{text}"
         );

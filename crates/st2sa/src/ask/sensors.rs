@@ -17,7 +17,7 @@ pub(crate) struct SensorsQuestion {
     /// The one to show in detail, pack.ClassName
     #[arg(value_name = "REF", value_parser = reference)]
     sensor: Option<String>,
-    /// Only those that fail: ACTIVE nowhere though they should be, or with an error on some container
+    /// Only those that fail: ACTIVE nowhere though they should be, or failing where they are
     #[arg(long, conflicts_with = "sensor")]
     failing: bool,
     #[command(flatten)]
@@ -37,7 +37,7 @@ impl SensorsQuestion {
         let request = Request { path: rest::SENSORS, ..Request::default() };
         let mut sensors = wait::for_it(paper, "the arbitrator", client.document::<Vec<Sensor>>(&request)).await?;
         if self.failing {
-            let failing: Vec<bool> = sensors.known.iter().map(fails).collect();
+            let failing: Vec<bool> = sensors.known.iter().map(|sensor| sensor.failing).collect();
             let mut kept = failing.iter();
             sensors.known.retain(|_| kept.next().is_some_and(|fails| *fails));
             let mut kept = failing.iter();
@@ -79,20 +79,29 @@ fn rendered(sensors: &[Sensor], width: usize) -> String {
     let of_active = |column: fn(&Instance) -> String| {
         each().map(move |sensor| active(sensor).map_or_else(|| "-".to_owned(), column))
     };
-    let columns = vec![
+    let mut columns = vec![
         Column::new("SENSOR").cells(each().map(|sensor| words::one_line(&sensor.reference))),
         Column::new("KIND").rank(4).cells(each().map(|sensor| words::one_line(&sensor.kind))),
         Column::new("STATUS").cells(each().map(|sensor| status_of_sensor(&sensor.status))),
         Column::new("ACTIVE ON").cells(each().map(|sensor| or_dash(sensor.active.as_deref()))),
-        Column::new("STATE").cells(of_active(|instance| state(&instance.state))),
+        Column::new("STATE").cells(each().map(state_of_sensor)),
         Column::new("LAST POLL").rank(1).cells(of_active(|instance| words::ago(instance.last_poll_ms_ago))),
         Column::new("POLLS").rank(6).right().cells(of_active(|instance| instance.polls.to_string())),
         Column::new("TRIGGERS").rank(5).right().cells(of_active(|instance| instance.triggers.to_string())),
         Column::new("FENCE").rank(7).cells(each().map(|sensor| or_dash(sensor.fence.as_deref()))),
         Column::new("STANDBYS").rank(3).right().cells(each().map(|sensor| standbys(sensor).to_string())),
-        Column::new("LAST ERROR").rank(2).cut_to(12).cells(each().map(last_error)),
     ];
+    columns.extend(dropped(each().map(|sensor| sensor.instances.iter().map(|instance| instance.dropped).sum())));
+    columns.push(Column::new("LAST ERROR").rank(2).cut_to(12).cells(each().map(last_error)));
     table::rendered(columns, width)
+}
+
+/// Triggers that were dropped: a column only where there are any, and then one that is never left out.
+fn dropped(counts: impl Iterator<Item = u64>) -> Option<Column> {
+    let counts: Vec<u64> = counts.collect();
+    let cell = |count: u64| if count == 0 { "0".to_owned() } else { table::toned(Tone::Bad, &count.to_string()) };
+    let any = counts.iter().any(|count| *count > 0);
+    any.then(|| Column::new("DROPPED").right().cells(counts.into_iter().map(cell)))
 }
 
 fn in_detail(sensor: &Sensor, width: usize) -> String {
@@ -112,43 +121,52 @@ fn in_detail(sensor: &Sensor, width: usize) -> String {
         line("paused", &format!("by {}, at {}", words::one_line(&paused.who), words::one_line(&paused.at)));
     }
     line("fence", &or_dash(sensor.fence.as_deref()));
+    if sensor.failing {
+        let how = match &sensor.active {
+            None => format!("it is ACTIVE nowhere: `st2sa why {}` says why", words::one_line(&sensor.reference)),
+            Some(_) => "what went wrong last is not over".to_owned(),
+        };
+        line("failing", &table::toned(Tone::Bad, &how));
+    }
     if sensor.instances.is_empty() {
         text.push_str("\nno container offers it\n");
         return text;
     }
     let each = || sensor.instances.iter();
-    let columns = vec![
+    let mut columns = vec![
         Column::new("CONTAINER").cells(each().map(|instance| words::one_line(&instance.container))),
         Column::new("STATUS").cells(each().map(|instance| status_of_instance(&instance.status))),
-        Column::new("STATE").cells(each().map(|instance| state(&instance.state))),
+        Column::new("STATE").cells(each().map(state_of_instance)),
         Column::new("LAST POLL").cells(each().map(|instance| words::ago(instance.last_poll_ms_ago))),
         Column::new("TOOK").rank(2).cells(each().map(|instance| words::took(instance.last_poll_duration_ms))),
         Column::new("POLLS").rank(1).right().cells(each().map(|instance| instance.polls.to_string())),
         Column::new("ERRORS").right().cells(each().map(|instance| instance.errors.to_string())),
         Column::new("TRIGGERS").rank(1).right().cells(each().map(|instance| instance.triggers.to_string())),
-        Column::new("PID")
-            .rank(3)
-            .right()
-            .cells(each().map(|instance| instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()))),
     ];
+    columns.extend(dropped(each().map(|instance| instance.dropped)));
+    let pid = |instance: &Instance| instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    columns.push(Column::new("PID").rank(3).right().cells(each().map(pid)));
     text.push('\n');
     text.push_str(&table::rendered(columns, width));
     for instance in each() {
         if let Some(error) = instance.last_error.as_deref().filter(|error| !error.trim().is_empty()) {
-            let _ = writeln!(text, "\nlast error on {}:", words::one_line(&instance.container));
+            let over = if instance.failing { "" } else { " (over)" };
+            let when = when(instance).map(|when| format!(", {when}{over}")).unwrap_or_default();
+            let _ = writeln!(text, "\nlast error on {}{when}:", words::one_line(&instance.container));
             for line in words::plain(error.trim_end()).lines() {
                 let _ = writeln!(text, "  {line}");
             }
         }
     }
+    for instance in each().filter(|instance| instance.dropped > 0) {
+        let (container, dropped) = (words::one_line(&instance.container), instance.dropped);
+        let _ = writeln!(
+            text,
+            "\ndropped on {container}: {dropped} triggers, whose payloads do not fit the schema of their trigger type; the \
+             container's own log says which, and why"
+        );
+    }
     text
-}
-
-/// Whether somebody should look at it.
-fn fails(sensor: &Sensor) -> bool {
-    let bad =
-        |instance: &Instance| instance.last_error.is_some() || matches!(instance.state.as_str(), "failed" | "backoff");
-    sensor.status == word::STANDBY || sensor.instances.iter().any(bad)
 }
 
 fn active(sensor: &Sensor) -> Option<&Instance> {
@@ -164,13 +182,27 @@ fn standbys(sensor: &Sensor) -> usize {
         .count()
 }
 
-/// That of the ACTIVE instance, or, where there is none, of any.
+/// That of the ACTIVE instance, or, where there is none, of any, rather of one that fails.
 fn last_error(sensor: &Sensor) -> String {
-    let errors = match active(sensor) {
-        Some(instance) => instance.last_error.as_deref(),
-        None => sensor.instances.iter().find_map(|instance| instance.last_error.as_deref()),
+    let with_error = || sensor.instances.iter().filter(|instance| instance.last_error.is_some());
+    let told =
+        active(sensor).or_else(|| with_error().find(|instance| instance.failing).or_else(|| with_error().next()));
+    told.map(error_of).unwrap_or_default()
+}
+
+/// What went wrong last with an instance, and when; red for as long as it is not over.
+pub(super) fn error_of(instance: &Instance) -> String {
+    let Some(gist) = instance.last_error.as_deref().map(words::gist) else { return String::new() };
+    let told = match when(instance) {
+        Some(when) => format!("{gist} ({when})"),
+        None => gist,
     };
-    errors.map(words::gist).unwrap_or_default()
+    if instance.failing { table::toned(Tone::Bad, &told) } else { told }
+}
+
+/// When that was, as far as that is known.
+fn when(instance: &Instance) -> Option<String> {
+    instance.last_error_ms_ago.map(|ago| words::ago(Some(ago)))
 }
 
 fn or_dash(text: Option<&str>) -> String {
@@ -188,6 +220,26 @@ fn status_of_sensor(status: &str) -> String {
 
 fn status_of_instance(status: &str) -> String {
     if status == word::STANDBY { status.to_owned() } else { status_of_sensor(status) }
+}
+
+/// What the ACTIVE instance does; of a sensor that is ACTIVE nowhere, whether it fails or just waits.
+fn state_of_sensor(sensor: &Sensor) -> String {
+    match active(sensor) {
+        Some(instance) => state_of_instance(instance),
+        None if sensor.status != word::STANDBY => "-".to_owned(),
+        None if sensor.instances.iter().any(|instance| instance.failing) => table::toned(Tone::Bad, "failing"),
+        None => table::toned(Tone::Odd, "waiting"),
+    }
+}
+
+/// What it does, and that it fails where its own word does not say so.
+pub(super) fn state_of_instance(instance: &Instance) -> String {
+    let own = state(&instance.state);
+    match instance.state.as_str() {
+        "failed" | "backoff" => own,
+        _ if instance.failing => format!("{own}, {}", table::toned(Tone::Bad, "failing")),
+        _ => own,
+    }
 }
 
 fn state(state: &str) -> String {
@@ -214,7 +266,10 @@ mod tests {
             last_poll_ms_ago: None,
             last_poll_duration_ms: None,
             triggers: 0,
+            dropped: 0,
             last_error: None,
+            last_error_ms_ago: None,
+            failing: false,
         }
     }
 
@@ -230,6 +285,7 @@ mod tests {
                  ConnectionError: the feed did not answer, and what it sent before that was no feed at all\n"
                     .to_owned(),
             ),
+            last_error_ms_ago: Some(75_000),
             ..instance("node-1", "ACTIVE", "running")
         };
         vec![
@@ -240,6 +296,7 @@ mod tests {
                 active: Some("node-1".to_owned()),
                 fence: Some("5.12".to_owned()),
                 paused: None,
+                failing: false,
                 instances: vec![running, instance("node-2", "STANDBY", "ready")],
             },
             Sensor {
@@ -249,6 +306,7 @@ mod tests {
                 active: None,
                 fence: None,
                 paused: None,
+                failing: false,
                 instances: vec![instance("node-2", "PAUSED", "stopped")],
             },
         ]
@@ -297,13 +355,56 @@ CONTAINER  STATUS   STATE    LAST POLL  TOOK   POLLS  ERRORS  TRIGGERS   PID
 node-1     ACTIVE   running  0.2 s ago  31 ms   8120       2        40  4211
 node-2     STANDBY  ready    -          -          0       0         0  4211
 
-last error on node-1:
+last error on node-1, 1 min ago (over):
   Traceback (most recent call last):
     File \"rss.py\", line 7
   ConnectionError: the feed did not answer, and what it sent before that was no feed at all
 ",
             "\n{text}"
         );
+    }
+
+    /// One that raises where it is ACTIVE, and whose triggers are dropped; one that failed wherever it was tried.
+    fn failing() -> Vec<Sensor> {
+        let raises = Instance {
+            failing: true,
+            dropped: 12,
+            last_error: Some("ValueError: no".to_owned()),
+            ..instance("node-1", "ACTIVE", "running")
+        };
+        let failed = Instance {
+            failing: true,
+            last_error: Some("exit code 3".to_owned()),
+            last_error_ms_ago: Some(1_500),
+            ..instance("node-2", "STANDBY", "ready")
+        };
+        let [first, second] = sensors().try_into().unwrap();
+        vec![
+            Sensor { failing: true, instances: vec![raises], ..first },
+            Sensor { status: "STANDBY".to_owned(), failing: true, instances: vec![failed], ..second },
+        ]
+    }
+
+    #[test]
+    fn what_fails_and_what_is_dropped_cannot_be_overlooked() {
+        let text = table::finished(&rendered(&failing(), 100), false);
+        assert_eq!(
+            text,
+            "\
+SENSOR                 STATUS   ACTIVE ON  STATE             LAST POLL  DROPPED  LAST ERROR
+rss.FeedSensor         ACTIVE   node-1     running, failing  -               12  ValueError: no
+linux.FileWatchSensor  STANDBY  -          failing           -                0  exit code 3 (1.5 s…
+",
+            "\n{text}"
+        );
+        let [raises, waits] = failing().try_into().unwrap();
+        let text = table::finished(&in_detail(&raises, 100), false);
+        assert!(text.contains("failing  what went wrong last is not over\n"), "{text}");
+        assert!(text.contains("ERRORS  TRIGGERS  DROPPED"), "{text}");
+        assert!(text.contains("\ndropped on node-1: 12 triggers, whose payloads do not fit"), "{text}");
+        let text = table::finished(&in_detail(&waits, 100), false);
+        assert!(text.contains("ACTIVE nowhere: `st2sa why linux.FileWatchSensor` says why\n"), "{text}");
+        assert!(text.contains("node-2     STANDBY  ready, failing  -"), "{text}");
     }
 
     #[test]

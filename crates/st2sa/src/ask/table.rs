@@ -1,6 +1,9 @@
 //! Tables that fit: what matters least is left out first, then what is long is cut.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
+use unicode_width::UnicodeWidthStr;
+
+use super::paper::WHOLE;
 
 /// What a word means to whoever reads it; each is a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,9 @@ impl Column {
 pub(crate) fn rendered(columns: Vec<Column>, width: usize) -> String {
     // Nobody reads a table of no width; the names then run over the edge.
     const WIDTH_AT_LEAST: usize = 20;
+    if width == WHOLE {
+        return whole(&columns);
+    }
     let (columns, widths) = fitted(columns, width.max(WIDTH_AT_LEAST));
     let mut table = table(&columns);
     table.set_width(u16::try_from(widths.iter().sum::<usize>()).unwrap_or(u16::MAX));
@@ -108,6 +114,30 @@ pub(crate) fn rendered(columns: Vec<Column>, width: usize) -> String {
     table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
+/// All columns, as wide as they need to be.
+fn whole(columns: &[Column]) -> String {
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|column| column.cells.iter().map(|cell| cell.width()).fold(column.header.width(), usize::max))
+        .collect();
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    let mut text = String::new();
+    for row in 0..=rows {
+        let mut line = String::new();
+        for (column, width) in columns.iter().zip(&widths) {
+            let cell = row.checked_sub(1).map_or(column.header, |row| &column.cells[row]);
+            let room = " ".repeat(width - cell.width());
+            let (before, behind) = if column.right { (room.as_str(), "") } else { ("", room.as_str()) };
+            for part in [before, cell, behind, GAP_OF_SPACES] {
+                line.push_str(part);
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 const GOOD: char = '\u{2061}';
 const ODD: char = '\u{2062}';
 const BAD: char = '\u{2063}';
@@ -115,6 +145,7 @@ const END: char = '\u{2064}';
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
+const GAP_OF_SPACES: &str = "  ";
 
 fn mark(tone: Tone) -> char {
     match tone {
@@ -250,6 +281,26 @@ pack.First  running
 pack.TheS…  ready    ValueErr…
 ",
         );
+    }
+
+    #[test]
+    fn where_nobody_looks_nothing_is_cut_and_nothing_left_out() {
+        let long = "x".repeat(100_000);
+        let mut columns = columns();
+        columns.push(Column::new("VALUE").rank(9).cut_to(5).cells(["wide: 好", &long].into_iter().map(str::to_owned)));
+        let text = finished(&rendered(columns, WHOLE), false);
+        assert_eq!(
+            text,
+            format!(
+                "\
+NAME               STATE    POLLS  PID  ERROR                             VALUE
+pack.First         running      7   42                                    wide: 好
+pack.TheSecondOne  ready     1200    -  ValueError: nothing there at all  {long}
+"
+            )
+        );
+        let text = finished(&rendered(self::columns(), WHOLE), true);
+        assert!(text.contains("pack.First         \u{1b}[32mrunning\u{1b}[0m      7   42\n"), "{text:?}");
     }
 
     #[test]

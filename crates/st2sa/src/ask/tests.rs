@@ -68,7 +68,7 @@ async fn nobody_there_is_said_with_what_to_do() {
             said.notes,
             format!(
                 "error: failed to reach an arbitrator at {address}: Connection refused\n\
-                 hint: is st2sa arbitrator running there? start one with 'st2sa up'\n"
+                 hint: is the arbitrator's service running there? --arbitrator, or ST2SA_ARBITRATOR, says where to ask\n"
             )
         );
     }
@@ -191,6 +191,53 @@ async fn a_log_that_is_cut_short_is_not_taken_for_a_whole_one() {
     assert_eq!(said.code, 3);
     assert_eq!(said.answer.lines().count(), 1);
     assert!(said.notes.starts_with("error: failed to read on from "), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_log_of_one_that_cannot_be_loaded_is_why_not() {
+    let sensor = json!({
+        "ref": "p.A", "kind": "unknown", "status": "STANDBY", "active": null, "fence": null, "failing": true, "instances": [{
+            "container": "node-1", "status": "STANDBY", "state": "failed", "pid": null, "polls": 0, "errors": 0,
+            "last_poll_ms_ago": null, "last_poll_duration_ms": null, "triggers": 0, "last_error": "/p/a.py:3: no",
+            "failing": true
+        }]
+    });
+    let stand_in = StandIn::new([
+        ("/v1/sensors/p.A/logs", vec![Answer::lines(&[])]),
+        ("/v1/sensors/p.A", vec![Answer::json(200, &sensor)]),
+    ])
+    .await;
+    let said = ask(&["logs", "p.A", "--arbitrator", stand_in.address()]).await;
+    assert_eq!((said.code, said.answer.as_str()), (1, ""));
+    let expected = "error: p.A has written nothing that is kept, and fails:\n  node-1: /p/a.py:3: no\nhint: ";
+    assert!(said.notes.starts_with(expected), "{said:?}");
+}
+
+#[tokio::test]
+async fn as_many_changes_are_shown_as_are_asked_for_however_many_records_that_takes() {
+    let record = |n: u32, from: Option<&str>, to: Option<&str>| {
+        json!({
+            "at": format!("2026-03-01T10:00:{n:05}Z"), "sensor": "p.A", "from": from, "to": to, "fence": "5.1",
+            "cause": "failed", "who": "arbiter"
+        })
+    };
+    let mut records = vec![record(0, None, Some("node-1"))];
+    records[0]["cause"] = json!("placed");
+    for n in 1..300 {
+        records.extend([record(n, Some("node-1"), None), record(n, None, Some("node-1"))]);
+    }
+    let newest = |n: usize| vec![Answer::json(200, &json!(records[records.len() - n..]))];
+    let stand_in = StandIn::new([
+        ("/v1/history?limit=100", newest(100)),
+        ("/v1/history?limit=400", newest(400)),
+        ("/v1/history?limit=1600", newest(599)),
+    ])
+    .await;
+    let said = ask(&["history", "-n", "2", "--arbitrator", stand_in.address()]).await;
+    let lines: Vec<&str> = said.answer.lines().collect();
+    assert_eq!(lines.len(), 3, "{said:?}");
+    assert!(lines[1].contains("-       node-1") && lines[1].contains("placed"), "{said:?}");
+    assert!(lines[2].contains("node-1  node-1") && lines[2].contains("failed, 299 times since "), "{said:?}");
 }
 
 /// As the binary's own command line has it.

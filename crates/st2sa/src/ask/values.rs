@@ -84,6 +84,9 @@ struct ListOrder {
     /// Names that begin so: `pack.ClassName:` for one sensor's own
     #[arg(value_name = "PREFIX", default_value = "")]
     prefix: String,
+    /// This sensor's own values; PREFIX is of their names
+    #[arg(long, value_name = "REF", value_parser = reference)]
+    sensor: Option<String>,
     #[command(flatten)]
     ordering: Ordering,
 }
@@ -120,11 +123,13 @@ impl DatastoreOrder {
 
 impl Named {
     fn whole(&self) -> String {
-        match &self.sensor {
-            Some(sensor) => format!("{sensor}:{}", self.name),
-            None => self.name.clone(),
-        }
+        whole(self.sensor.as_deref(), &self.name)
     }
+}
+
+/// As the datastore has it.
+fn whole(sensor: Option<&str>, name: &str) -> String {
+    sensor.map_or_else(|| name.to_owned(), |sensor| format!("{sensor}:{name}"))
 }
 
 impl GetOrder {
@@ -168,9 +173,13 @@ impl DeleteOrder {
 }
 
 impl ListOrder {
+    fn whole(&self) -> String {
+        whole(self.sensor.as_deref(), &self.prefix)
+    }
+
     async fn list(self, paper: &mut Paper) -> Result<(), Stop> {
         let client = self.ordering.client()?;
-        let values = all(&client, &self.prefix).await?;
+        let values = all(&client, &self.whole()).await?;
         if self.ordering.output() == Output::Json {
             paper.write_json(&json!(values))?;
             return Ok(());
@@ -194,8 +203,9 @@ impl ListOrder {
     async fn export(self, paper: &mut Paper) -> Result<(), Stop> {
         let client = self.ordering.client()?;
         let mut after = None;
+        let prefix = self.whole();
         loop {
-            let page = page(&client, &self.prefix, after.as_deref()).await?;
+            let page = page(&client, &prefix, after.as_deref()).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.name.clone());
             for value in &page {

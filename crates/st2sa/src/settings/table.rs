@@ -51,7 +51,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
     spec(ARBITRATOR, "code_settle", Some("60s"), TIME, "how long changed code must stand before running sensors move for it"),
     spec(ARBITRATOR, "policy", None, "a YAML file", "what is set for sensors, by reference or glob; read again at SIGHUP"),
     spec(CONTAINER, "sensor_node_name", None, "letters, digits, `-`, `_`, `.`; the host's name if not given", "the sensor node's name; no two containers may have the same"),
-    spec(CONTAINER, "arbitrators", Some("127.0.0.1:9110"), "HOST:PORT, with commas between several", "where arbitrators listen, in the order in which they are tried"),
+    spec(CONTAINER, "arbitrators", Some("127.0.0.1:9110"), "HOST:PORT, with commas between several", "where arbitrators listen, in the order in which they are tried; not given, and `[coordination] url` is: the leader is found through the store"),
     spec(CONTAINER, "labels", Some(""), "KEY=VALUE, with commas between several", "labels that the policy can ask for"),
     spec(CONTAINER, "dispatch", Some("stdout"), "`stdout` or `file:PATH`", "where triggers go"),
     spec(CONTAINER, "runtime", Some("host"), "`host`", "what runs sensors: the host that comes with st2sa, in the pack's own Python"),
@@ -66,7 +66,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
 /// StackStorm's own options that are read, or looked at by people who wonder.
 #[rustfmt::skip]
 pub(crate) const STACKSTORMS: &[Spec] = &[
-    spec("system", "base_path", Some("/opt/stackstorm"), "a folder", "where packs, configs, virtualenvs and overrides are"),
+    spec("system", "base_path", Some("/opt/stackstorm"), "a folder", "where packs, configs, virtualenvs and overrides are, and StackStorm's own virtualenv, `st2`, whose packages sensors see"),
     spec("system", "validate_trigger_payload", Some("True"), "`True` or `False`", "payloads that do not fit their trigger type are dropped, as StackStorm does"),
     spec("content", "system_packs_base_path", None, "a folder", "packs that come with StackStorm"),
     spec("content", "packs_base_paths", None, "folders, with `:` between them; BASE/packs if not given", "packs that were installed"),

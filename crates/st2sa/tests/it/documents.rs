@@ -7,7 +7,7 @@ use st2sa_testbed::{Pack, Program};
 
 use crate::scene::{SETTLES, Scene};
 
-const SENSOR: &[&str] = &["ref", "kind", "status", "active", "fence", "paused", "instances"];
+const SENSOR: &[&str] = &["ref", "kind", "status", "active", "fence", "paused", "failing", "instances"];
 const INSTANCE: &[&str] = &[
     "container",
     "status",
@@ -18,12 +18,31 @@ const INSTANCE: &[&str] = &[
     "last_poll_ms_ago",
     "last_poll_duration_ms",
     "triggers",
+    "dropped",
     "last_error",
+    "last_error_ms_ago",
+    "failing",
 ];
 const CONTAINER: &[&str] = &["name", "pid", "state", "sensors_active", "last_heartbeat_ms_ago", "labels", "drained"];
 const HISTORY: &[&str] = &["at", "sensor", "from", "to", "fence", "cause", "who"];
-const STATUS: &[&str] =
-    &["arbitrator", "role", "phase", "term", "leader", "version", "uptime_ms", "sensors", "containers", "alarms"];
+const STATUS: &[&str] = &[
+    "arbitrator",
+    "role",
+    "phase",
+    "term",
+    "leader",
+    "version",
+    "uptime_ms",
+    "sensors",
+    "containers",
+    "alarms",
+    "engine",
+    "store",
+    "electors",
+    "fail_safe",
+];
+const WHY: &[&str] = &["ref", "why", "containers", "history"];
+const CANDIDATE: &[&str] = &["container", "against", "last_error"];
 const LOG: &[&str] = &["at", "container", "sensor", "stream", "level", "text"];
 const TRIGGER: &[&str] = &["at", "sensor", "container", "fence", "id", "trigger", "payload", "trace_context"];
 
@@ -88,6 +107,9 @@ fn answers_have_exactly_the_documented_keys() {
         );
     }
     assert_eq!(keys(&get(&scene, "/v1/sensors/cursor.Cursor")), SENSOR);
+    let why = get(&scene, "/v1/sensors/cursor.Cursor/why");
+    assert_eq!(keys(&why), WHY);
+    all_have(&why["containers"], CANDIDATE);
     all_have(&get(&scene, "/v1/containers"), CONTAINER);
     all_have(&get(&scene, "/v1/history"), HISTORY);
     let status = get(&scene, "/v1/status");

@@ -86,3 +86,20 @@ fn a_container_that_leaves_takes_every_daemon_with_it() {
     daemon(&scene, &BTreeSet::from([first.pid]));
     scene.is_well();
 }
+
+#[test]
+fn the_last_container_stops_without_waiting_for_anybody_to_take_over() {
+    let mut scene = forking();
+    let ends = |container: &st2sa_testbed::Program| {
+        container.kill(Signal::TERM);
+        scene.bed.eventually(SETTLES, "it has ended", || {
+            scene.source.release(SLOW);
+            (!container.process().lives()).then_some(())
+        });
+    };
+    ends(&scene.b);
+    ends(&scene.a);
+    assert_eq!(scene.b.wait(SLACK).code(), Some(0), "{}", scene.b.log());
+    assert_eq!(scene.a.wait(SLACK).code(), Some(0), "{}", scene.a.log());
+    assert_eq!(scene.a.processes(), []);
+}

@@ -134,6 +134,7 @@ fn write_pack(folder: &Path) {
     for (name, text, _) in RAW {
         std::fs::write(sensors.join(name), text).unwrap();
     }
+    std::fs::write(sensors.join("idle.yaml"), "class_name: Idle\nentry_point: whole.py\nenabled: false\n").unwrap();
     // The same class in two files, and in another pack.
     std::fs::write(sensors.join("whole_again.yaml"), "class_name: Whole\nentry_point: whole.py\n").unwrap();
     let other = folder.join("other/sensors");
@@ -204,6 +205,7 @@ fn every_odd_sensor_loads_or_is_disabled_by_itself_and_check_says_all_of_it() {
         "{problems:#?}"
     );
     assert!(!loaded.contains_key("odd.NotMine") && !problems.contains_key("odd.NotMine"));
+    assert_eq!(document["off"], serde_json::json!(["odd.Idle"]));
     // The hint of a typo.
     assert!(check.output().contains("pool_interval"), "{}", check.output());
 }

@@ -50,7 +50,8 @@ impl Session {
         let status = program.wait(ANSWERED_WITHIN);
         let said = self.anywhere(&format!("{}{}", program.output(), program.log()));
         let _ = writeln!(self.text, "\n    $ st2sa {command}");
-        for line in said.lines() {
+        // Whether the end of a process that failed is seen before `check` has ended is chance.
+        for line in said.lines().filter(|line| !line.contains("ERROR sensor: its process ended by itself")) {
             let _ = writeln!(self.text, "{}", format!("    {line}").trim_end());
         }
         if !status.success() {

@@ -38,25 +38,7 @@ impl Contest for OverRedis {
     }
 }
 
-/// One test a case of the contest.
-macro_rules! contests {
-    ($($case:ident),*) => {$(
-        #[test]
-        fn $case() {
-            contest::$case(&mut OverRedis(RedisServer::start()));
-        }
-    )*};
-}
-
-contests!(
-    terms_rise_under_contention,
-    a_leader_that_slept_is_refused,
-    a_deposed_leader_writes_nothing_under_fire,
-    terms_outlive_a_killed_store,
-    one_acts_while_the_store_freezes,
-    a_cut_write_is_neither_done_nor_refused,
-    terms_are_above_what_a_wiped_store_is_shown
-);
+contest::contests!(OverRedis(RedisServer::start()));
 
 /// A master that sentinels replace when it dies.
 struct OverSentinels {

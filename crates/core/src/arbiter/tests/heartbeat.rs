@@ -3,7 +3,7 @@
 use super::build::*;
 use crate::arbiter::{Alarm, Command, Event};
 use crate::history::{Cause, Record};
-use crate::message::{Effects, Heartbeat, Report, Status, ToArbitrator, ToContainer};
+use crate::message::{Effects, Heartbeat, Report, Status, StopCause, ToArbitrator, ToContainer};
 use crate::names::StreamId;
 use crate::time::Span;
 
@@ -71,6 +71,25 @@ fn a_container_that_drains_hands_over_what_can_run_elsewhere() {
     let mut rig = Rig::holding(Effects::Direct);
     let draining = Heartbeat { draining: true, ..heartbeat(1, 2) };
     assert_eq!(rig.hear(A, beat(draining)), [send(A, ack(1, 2)), standby(A, 1)]);
+}
+
+#[test]
+fn a_container_that_leaves_stops_what_no_other_can_take() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.hear(B, beat(Heartbeat { draining: true, ..heartbeat(2, 2) }));
+    let draining = Heartbeat { draining: true, ..heartbeat(1, 2) };
+    assert_eq!(rig.hear(A, beat(draining)), [send(A, ack(1, 2)), standby(A, 1)]);
+    let freed = rig.hear(A, stopped(fence(1, 1), StopCause::Asked));
+    assert!(!freed.iter().any(|command| matches!(command, Command::Send { .. })), "nobody gets it: {freed:?}");
+}
+
+#[test]
+fn a_container_that_leaves_keeps_what_another_may_yet_load() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.hear(B, ToArbitrator::Offers(Vec::new()));
+    let draining = Heartbeat { draining: true, ..heartbeat(1, 2) };
+    assert_eq!(rig.hear(A, beat(draining)), [send(A, ack(1, 2))]);
+    assert_eq!(rig.hear(B, ToArbitrator::Offers(vec![offer(x(), Effects::Direct)])), [standby(A, 1)]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use crate::arbiter::{Answer, Command, Config, Event, Planned, StoreSeen, Suppose
 use crate::engine::{Check, Electors, Intent, Key, Reply, Request, Transaction, Value, Write};
 use crate::history::{Cause, Record};
 use crate::message::{Effects, Heartbeat, Kind, Offer, Report, Status, StopCause, ToArbitrator, ToContainer};
-use crate::names::RequestId;
+use crate::names::{RequestId, SensorRef};
+use crate::placement::Reason;
 use crate::policy::{Policy, SensorPolicy};
 
 fn asked(verb: Verb) -> Event {
@@ -121,6 +122,69 @@ fn a_sensor_that_raises_where_it_has_to_stay_gets_a_new_process_after_the_back_o
     assert!(commands.contains(&standby()), "{commands:?}");
     let freed = rig.hear(A, stopped(fence(1, 1), StopCause::Asked));
     assert!(matches!(&freed[..], [Command::Record(Record { to: None, cause: Cause::Failed, .. })]), "{freed:?}");
+}
+
+/// A leader whose sensor has failed on `a`, the one container that offers it, and waits to be tried again.
+fn waiting_for_a_retry() -> Rig {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.drive(from(B, ToArbitrator::Offers(Vec::new())));
+    rig.hear(A, stopped(fence(1, 1), StopCause::Died));
+    rig
+}
+
+#[test]
+fn a_sensor_that_waits_for_its_next_try_is_said_to_wait_and_not_to_stay() {
+    let mut rig = waiting_for_a_retry();
+    let commands = rig.take(asked(Verb::Why(x())));
+    let [Command::Answer { answer: Answer::Why { reason, containers }, .. }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert!(reason.starts_with("p.X waits on a, where it failed, to be tried again: "), "{reason}");
+    assert!(reason.ends_with("; the next try is in 1.000s"), "{reason}");
+    assert_eq!(containers[..], [(name("a"), Some(Reason::FailedThere))]);
+    let commands = rig.take(asked(Verb::Plan(Suppose::AsIs)));
+    let [Command::Answer { answer: Answer::Plan(planned), .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!((&planned[0].from, &planned[0].to), (&None, &Some(name("a"))));
+    assert!(planned[0].why().starts_with("waits on a, where it failed"), "{}", planned[0].why());
+}
+
+#[test]
+fn a_retry_ends_the_wait_and_names_who_wanted_it() {
+    let mut rig = waiting_for_a_retry();
+    let commands = rig.take(asked(Verb::Retry(x())));
+    let (to, cause) = (Some(name("a")), Cause::Retried);
+    let record = Record { at: rig.now, sensor: x(), from: None, to, fence: fence(1, 2), cause, who: "op".into() };
+    let status = activation(None, None);
+    assert_eq!(
+        commands,
+        [
+            answer(Answer::Done),
+            Command::Record(record),
+            send(A, ToContainer::SetStatus { sensor: x(), fence: fence(1, 2), status }),
+        ]
+    );
+}
+
+#[test]
+fn a_retry_lets_an_operator_move_a_sensor_to_where_it_failed() {
+    let mut rig = Rig::holding(Effects::Direct);
+    rig.hear(A, stopped(fence(1, 1), StopCause::Died));
+    let back = Verb::Move { sensor: x(), to: name("a") };
+    let commands = rig.take(asked(back.clone()));
+    let [Command::Answer { answer: Answer::Refused(why), .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert!(why.starts_with("p.X cannot run on a: it failed there (`st2sa retry p.X`"), "{why}");
+    assert_eq!(rig.take(asked(Verb::Retry(x()))), [answer(Answer::Done)]);
+    assert_eq!(rig.take(asked(back))[..1], [answer(Answer::Moves(name("a")))]);
+}
+
+#[test]
+fn a_retry_of_what_is_paused_or_not_there_is_refused() {
+    let (mut rig, request) = writing(Verb::Pause(x()));
+    rig.answer(request, Reply::Applied { version: 500 });
+    let refused = Answer::Refused("p.X was paused by op: resume it first".to_owned());
+    assert_eq!(rig.take(asked(Verb::Retry(x()))), [answer(refused)]);
+    let nobody = Answer::NoSuch("no container offers p.Y".to_owned());
+    assert_eq!(rig.take(asked(Verb::Retry(SensorRef::new("p.Y")))), [answer(nobody)]);
 }
 
 #[test]

@@ -104,6 +104,42 @@ async fn a_poll_says_how_it_went() {
 }
 
 #[tokio::test]
+async fn a_retry_says_whether_it_runs_or_has_failed_again() {
+    let waits = || sensor(None, 4, 1);
+    for (last, code, answer, note) in [
+        (sensor(Some("node-1"), 4, 1), 0, "p.A is ACTIVE on node-1\n", ""),
+        (sensor(None, 4, 3), 1, "", "error: p.A was tried on node-1, and failed again: ValueError: no\nhint: "),
+    ] {
+        let stand_in = StandIn::new([
+            (
+                "/v1/sensors/p.A",
+                vec![Answer::json(200, &waits()), Answer::json(200, &waits()), Answer::json(200, &last)],
+            ),
+            ("/v1/sensors/p.A/retry", vec![outcome("it is tried again", &[], &[])]),
+        ])
+        .await;
+        let said = order(&stand_in, &["retry", "p.A"]).await;
+        assert_eq!((said.code, said.answer), (code, format!("it is tried again\n{answer}")));
+        assert!(said.notes.starts_with(note), "{}", said.notes);
+        assert_eq!(stand_in.orders(), [r#"POST /v1/sensors/p.A/retry {"who":"anne@desk"}"#]);
+    }
+}
+
+#[tokio::test]
+async fn values_are_listed_by_the_names_by_which_they_are_got() {
+    let values = json!([{"name": "p.A:cursor", "value": "7"}]);
+    let stand_in = StandIn::new([
+        ("/v1/datastore?prefix=p.A%3Acur&limit=1000", vec![Answer::json(200, &values)]),
+        ("/v1/datastore?prefix=p.A%3Acur&limit=1000&after=p.A%3Acursor", vec![Answer::json(200, &json!([]))]),
+    ])
+    .await;
+    for line in [vec!["datastore", "list", "p.A:cur"], vec!["datastore", "list", "cur", "--sensor", "p.A"]] {
+        let said = order(&stand_in, &line).await;
+        assert_eq!((said.code, said.answer.lines().count()), (0, 2), "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_has_an_exit_code_of_its_own() {
     let problem = |status| Answer::json(status, &json!({"error": "p.A is passive", "hint": "see docs"}));
     for (status, code) in [(404, 1), (409, 1), (504, 5), (503, 4), (400, 4)] {

@@ -31,7 +31,8 @@ impl<S: Store> Shared<S> {
         let source = Source::start();
         bed.add_packs(packs, &source);
         let arbitrators = (0..ARBITRATORS).map(|number| bed.arbitrator_on(number, &store.url(), &[])).collect();
-        let containers = ["a", "b"].map(|name| bed.container(name)).into();
+        // One is told where arbitrators are, the other one finds the leader through the store.
+        let containers = vec![bed.container("a"), bed.container_on("b", &store.url())];
         let shared = Self { arbitrators, containers, source, bed, sensors: sensors_of(packs), store };
         shared.settled();
         shared.until_all_are_electors();

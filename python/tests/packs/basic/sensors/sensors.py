@@ -4,6 +4,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -297,20 +298,30 @@ class Forks(Hooks, PollingSensor):
 
 
 class Daemons(Hooks, PollingSensor):
-    """Starts a daemon that ends at once, and processes that it waits for later."""
+    """Leaves processes of each kind behind, and has others that it waits for later."""
+
+    LEFT = ("sleep 0.1 &", "setsid sleep 0.1 &")
 
     def setup(self):
         script = "import os, sys; os.setsid(); pid = os.fork(); pid and print(pid)"
         self.own = [subprocess.Popen(["sh", "-c", "exit 3"], start_new_session=own) for own in (False, True)]
-        self.forked = os.fork()
-        if self.forked == 0:
-            os._exit(4)
+        self.forked = [self._forked(), pty.fork()[0] or os._exit(4)]
+        self.forked.append(os.posix_spawn("/bin/sh", ["sh", "-c", "exit 4"], os.environ))
         daemon = int(subprocess.check_output([sys.executable, "-c", script]))
+        for command in self.LEFT * self.config["times"]:
+            subprocess.check_call(["sh", "-c", command])
         self.sensor_service.dispatch("basic.event", {"daemon": daemon})
+
+    def _forked(self):
+        forked = os.fork()
+        if forked == 0:
+            os.setsid()
+            os._exit(4)
+        return forked
 
     def poll(self):
         codes = [process.wait() for process in self.own]
-        codes.append(os.WEXITSTATUS(os.waitpid(self.forked, 0)[1]))
+        codes += [os.WEXITSTATUS(os.waitpid(forked, 0)[1]) for forked in self.forked]
         self.sensor_service.dispatch("basic.event", {"codes": codes})
 
 

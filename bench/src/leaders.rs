@@ -1,0 +1,123 @@
+//! What a leader's death, its resignation and its standing still cost, with three arbitrators on a shared store.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use st2sa_proto::rest::{Status, word};
+use st2sa_testbed::{Etcd, Program, RedisServer, Signal, ZooKeeperServer, longest_gap};
+
+use crate::probes::{INTERVAL, PATIENCE, Scene};
+use crate::report;
+
+/// Arbitrators that share the store.
+const ARBITRATORS: usize = 3;
+/// Probes that poll all the while.
+const PROBES: u32 = 20;
+/// The time after a leader's death in which a pause of polling is looked for.
+const AFTERWARDS: Duration = Duration::from_secs(4);
+
+/// Which store.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Etcd,
+    Redis,
+    Zookeeper,
+}
+
+/// The store, for as long as it is wanted.
+enum Store {
+    Etcd(Etcd),
+    Redis(RedisServer),
+    ZooKeeper(ZooKeeperServer),
+}
+
+impl Store {
+    fn start(which: Which) -> Self {
+        match which {
+            Which::Etcd => Self::Etcd(Etcd::start()),
+            Which::Redis => Self::Redis(RedisServer::start()),
+            // Ticks as they are by default: sessions last four seconds.
+            Which::Zookeeper => Self::ZooKeeper(ZooKeeperServer::start_with("tickTime=2000\n")),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Etcd(server) => server.url(),
+            Self::Redis(server) => format!("redis://{}", server.address()),
+            Self::ZooKeeper(server) => server.url(),
+        }
+    }
+}
+
+/// Measures kills and resignations on one store.
+pub(crate) fn run(binary: &Path, which: Which, kills: u32) -> ExitCode {
+    let store = Store::start(which);
+    let url = store.url();
+    println!("three arbitrators on {which:?}; {PROBES} probes poll every {} ms\n", INTERVAL.as_millis());
+    report::head("the leader ends");
+    let (elected, pauses, moved) = ends(binary, &url, kills, Signal::KILL);
+    report::line("killed: until another one leads", &elected);
+    report::line("killed: longest time between two polls", &pauses);
+    let (handed, still, moved_by_resigning) = ends(binary, &url, kills, Signal::TERM);
+    report::line("resigned: until another one leads", &handed);
+    report::line("resigned: longest time between two polls", &still);
+    let paused = still.iter().filter(|gap| **gap >= INTERVAL * 2).count();
+    println!(
+        "\nsensors moved: {moved} by kills, {moved_by_resigning} by resignations; polling paused in {paused} of {} \
+         resignations; no two polls overlapped",
+        still.len()
+    );
+    drop(store);
+    ExitCode::SUCCESS
+}
+
+/// Ends the leader again and again: how long until another one leads, how long polling paused, and how many moved.
+fn ends(binary: &Path, url: &str, kills: u32, signal: Signal) -> (Vec<Duration>, Vec<Duration>, usize) {
+    let (scene, mut arbitrators) = Scene::shared(binary, PROBES, ARBITRATORS, url);
+    let before = scene.testbed.placement(&scene.probes);
+    let (mut elected, mut pauses) = (Vec::new(), Vec::new());
+    for _ in 0..kills {
+        scene.wait_until_whole();
+        let (leader, term) = leader(&scene);
+        let since = Instant::now();
+        arbitrators[leader].kill(signal);
+        scene.testbed.eventually(PATIENCE, "another one leads", || {
+            let others = (0..ARBITRATORS).filter(|number| *number != leader);
+            others
+                .filter_map(|number| scene.testbed.status_of(number))
+                .find(|status| leads(status) && status.term > term)
+        });
+        elected.push(since.elapsed());
+        arbitrators[leader].wait(PATIENCE);
+        // The time measured is all over: no condition can tell that nothing happened in it.
+        std::thread::sleep(AFTERWARDS.saturating_sub(since.elapsed()));
+        let (polls, until) = (scene.source.polls(), Instant::now());
+        pauses.extend(scene.probes.iter().map(|probe| longest_gap(&polls, probe, since, until)).max());
+        arbitrators[leader].restart();
+    }
+    scene.wait_until_whole();
+    scene.source.assert_no_overlap();
+    let after = scene.testbed.placement(&scene.probes);
+    let moved = match (before, after) {
+        (Some(before), Some(after)) => before.iter().filter(|(probe, name)| after.get(*probe) != Some(name)).count(),
+        _ => scene.probes.len(),
+    };
+    drop::<Vec<Program>>(arbitrators);
+    (elected, pauses, moved)
+}
+
+fn leads(status: &Status) -> bool {
+    status.role == word::LEADER
+}
+
+fn leader(scene: &Scene) -> (usize, u64) {
+    scene.testbed.eventually(PATIENCE, "somebody leads", || {
+        (0..ARBITRATORS).find_map(|number| {
+            let status = scene.testbed.status_of(number).filter(leads)?;
+            Some((number, status.term))
+        })
+    })
+}
