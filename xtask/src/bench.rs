@@ -20,7 +20,11 @@ pub(crate) fn pass_through(args: &[OsString]) -> Result<ExitCode> {
 /// One kill of each kind, and a few moves, against the debug build, so that the measurements themselves keep working.
 pub(crate) fn smoke() -> Result<()> {
     Program::cargo().args(["build", "--locked", "--package", "st2sa"]).run()?;
-    for measure in [&["failover", "--kills=1"][..], &["moves", "--moves=2", "--drained=10"]] {
+    for measure in [
+        &["failover", "--kills=1"][..],
+        &["moves", "--moves=2", "--drained=10"],
+        &["leaders", "--store=redis", "--kills=1"],
+    ] {
         Program::cargo()
             .args(["run", "--locked", "--quiet", "--package", "st2sa-bench", "--"])
             .args(["--binary", "target/debug/st2sa"])

@@ -133,8 +133,21 @@ impl Embedded {
             return Err(OpenError::Lost { path });
         }
         let opened = |source: redb::Error| OpenError::Database { path: path.clone(), source: Box::new(source) };
-        let database = Database::create(&path).map_err(|error| opened(error.into()))?;
-        let (format, copy) = first_use(&database).map_err(opened)?;
+        // What cannot be opened may have been changed in the attempt to mend it.
+        let kept = kept_copy(&path);
+        let begun = Database::create(&path).map_err(redb::Error::from);
+        let begun = begun.and_then(|database| first_use(&database).map(|found| (database, found)));
+        let (database, (format, copy)) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                put_back(kept.as_deref(), &path);
+                return Err(opened(error));
+            }
+        };
+        if let Some(kept) = kept {
+            // One that stays is written over at the next start.
+            let _ = std::fs::remove_file(kept);
+        }
         if format > THIS_FORMAT {
             return Err(OpenError::Newer { path, found: format });
         }
@@ -504,6 +517,32 @@ impl Store {
             transaction.commit()?;
             Ok(())
         })
+    }
+}
+
+/// A copy of the database beside it; none where there is no database yet, or no room.
+fn kept_copy(path: &Path) -> Option<PathBuf> {
+    if !path.exists() {
+        return None;
+    }
+    let kept = path.with_extension("redb.kept");
+    match std::fs::copy(path, &kept) {
+        Ok(_) => Some(kept),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "there is no room to keep a copy while the database is opened");
+            // What was copied until then.
+            let _ = std::fs::remove_file(kept);
+            None
+        }
+    }
+}
+
+/// Leaves the database as it was found.
+fn put_back(kept: Option<&Path>, path: &Path) {
+    if let Some(kept) = kept
+        && let Err(error) = std::fs::rename(kept, path)
+    {
+        tracing::error!(kept = %kept.display(), %error, "the database as it was found stays here");
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use st2sa_container::{Dispatching, Ending, Libraries, Options, Source, StartError, StateError};
+use st2sa_coordination::store::Store;
 use st2sa_core::names::ContainerName;
 use st2sa_core::time::Span;
 use st2sa_stackstorm::packs::{Folders, Packs};
@@ -150,12 +151,6 @@ impl ContainerSettings {
         settings.found_out(CONTAINER, "sensor_node_name", &name);
         let get = |flag: &Option<String>, name: &'static str| settings.get::<String>(flag.as_deref(), CONTAINER, name);
         let arbitrators = settings.get::<Listed>(self.arbitrators.as_deref(), CONTAINER, "arbitrators");
-        // Who names no arbitrator, and the store that they share, has the leader found there.
-        let named = settings.source(CONTAINER, "arbitrators") != "default";
-        let url = settings.get::<StoreUrl>(None, "coordination", "url").map(|url| url.0);
-        let wanted = wants_registry(settings);
-        let registry = url.clone().filter(|_| wanted);
-        let store = url.filter(|_| !named);
         let labels = settings.get::<Labels>(self.labels.as_deref(), CONTAINER, "labels");
         let dispatch = settings.get::<Dispatch>(self.dispatch.as_deref(), CONTAINER, "dispatch");
         settings.get::<Runtime>(None, CONTAINER, "runtime");
@@ -172,6 +167,8 @@ impl ContainerSettings {
         let drain_timeout = time(&self.drain_timeout, "drain_timeout", 60);
         let partition = settings.get::<Partition>(None, CONTAINER, "partition_provider").unwrap_or_default();
         get(&None, "logging");
+        let named = settings.source(CONTAINER, "arbitrators") != "default";
+        let (store, registry) = stores(settings, named);
         let flag = |section: &'static str, name: &'static str| settings.get::<Flag>(None, section, name);
         let validate_payload = flag("system", "validate_trigger_payload").is_none_or(|flag| flag.0);
         let (folders, libraries) = self.packs.read(settings);
@@ -247,6 +244,24 @@ impl PacksSettings {
         };
         let stackstorm = Some(base.join("st2")).filter(|folder| folder.is_dir());
         (folders, Libraries { common, stackstorm: stackstorm.as_deref().map(absolute) })
+    }
+}
+
+/// The store in which the leader is found, where no arbitrator was named, and the one with the service registry.
+fn stores(settings: &Settings, arbitrators_named: bool) -> (Option<Store>, Option<Store>) {
+    let in_registry = wants_registry(settings);
+    let Some(url) = settings.get::<String>(None, "coordination", "url") else { return (None, None) };
+    match url.parse::<StoreUrl>() {
+        Ok(StoreUrl(store)) => ((!arbitrators_named).then(|| store.clone()), in_registry.then_some(store)),
+        Err(error) => {
+            let problem = format!("{}: `url` of [coordination]: {error}", settings.source("coordination", "url"));
+            if !arbitrators_named {
+                settings.wrong(format!("{problem}; name the arbitrators with --arbitrators where they share no store"));
+            } else if in_registry {
+                tracing::warn!(problem, "this container stands in no service registry");
+            }
+            (None, None)
+        }
     }
 }
 

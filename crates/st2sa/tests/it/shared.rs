@@ -2,6 +2,7 @@
 //! it, and none runs twice. Every case runs on every store.
 
 mod cases;
+mod clusters;
 
 use std::time::Duration;
 

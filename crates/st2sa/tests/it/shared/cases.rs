@@ -14,18 +14,18 @@ const ARBITRATORS: usize = 3;
 const LEADER_TTL: Duration = Duration::from_secs(4);
 
 /// Three arbitrators on one store, and two containers.
-struct Shared<S> {
+pub(super) struct Shared<S> {
     arbitrators: Vec<Program>,
     containers: Vec<Program>,
-    source: Source,
-    bed: Testbed,
+    pub(super) source: Source,
+    pub(super) bed: Testbed,
     sensors: Vec<String>,
     // The store goes last: arbitrators are to end without waiting for it.
-    store: S,
+    pub(super) store: S,
 }
 
 impl<S: Store> Shared<S> {
-    fn start(packs: &[Pack]) -> Self {
+    pub(super) fn start(packs: &[Pack]) -> Self {
         let store = S::start();
         let bed = Testbed::for_arbitrators(env!("CARGO_BIN_EXE_st2sa"), ARBITRATORS);
         let source = Source::start();
@@ -40,7 +40,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// Every sensor is ACTIVE somewhere and every container stands by for the others.
-    fn settled(&self) -> Placement {
+    pub(super) fn settled(&self) -> Placement {
         let ready = |sensor: &st2sa_proto::rest::Sensor| {
             let stands_by =
                 |instance: &st2sa_proto::rest::Instance| instance.status == word::ACTIVE || instance.state == "ready";
@@ -71,7 +71,7 @@ impl<S: Store> Shared<S> {
         })
     }
 
-    fn polled_since(&self, since: Instant, bound: Duration) {
+    pub(super) fn polled_since(&self, since: Instant, bound: Duration) {
         for sensor in &self.sensors {
             let what = format!("{sensor} polls within {bound:?}");
             self.bed.eventually(bound, &what, || self.source.first_since(sensor, since));
