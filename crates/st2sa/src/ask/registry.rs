@@ -29,7 +29,7 @@ const SHOWN: [&str; 6] = ["name", "type", "hostname", "pid", "listen_host", "lis
 /// Who is there?
 #[derive(Args)]
 pub(crate) struct RegistryQuestion {
-    /// A configuration file such as st2.conf, whose `url` in [coordination] names the store; may be given several times, later
+    /// A configuration file such as st2.conf, whose `[coordination] url` names the store; may be given several times, later
     /// ones count more
     #[arg(long, value_name = "FILE", env = "ST2SA_CONFIG_FILE", value_delimiter = ',')]
     config_file: Vec<PathBuf>,
