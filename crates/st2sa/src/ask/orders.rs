@@ -25,7 +25,7 @@ pub(crate) struct Ordering {
     /// Do not ask first
     #[arg(short, long)]
     yes: bool,
-    /// Who orders it, for the history [default: USER@HOST]
+    /// Who orders it, for the history; `USER@HOST`, if not given
     #[arg(long, value_name = "WHO")]
     who: Option<String>,
     #[command(flatten)]
