@@ -180,8 +180,16 @@ mod tests {
         let incarnation = first.incarnation;
         let mut left = Command::new("sleep").arg("60").env(MARK, mark(incarnation)).spawn().unwrap();
         drop(first);
-        // The zombie is this test's to reap; dead it is.
-        let second = State::open(folder.path(), &name()).unwrap();
+        // The zombie is this test's to reap; dead it is. A process that another test forks at this very moment has the lock
+        // until it has become a program of its own.
+        let since = std::time::Instant::now();
+        let second = loop {
+            match State::open(folder.path(), &name()) {
+                Ok(second) => break second,
+                Err(error) => assert!(since.elapsed() < std::time::Duration::from_secs(5), "{error}"),
+            }
+            std::thread::yield_now();
+        };
         assert_eq!(second.succeeds, Some(incarnation));
         assert!(!left.wait().unwrap().success());
     }
