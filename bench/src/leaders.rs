@@ -54,14 +54,12 @@ impl Store {
 
 /// Measures kills and resignations on one store.
 pub(crate) fn run(binary: &Path, which: Which, kills: u32) -> ExitCode {
-    let store = Store::start(which);
-    let url = store.url();
     println!("three arbitrators on {which:?}; {PROBES} probes poll every {} ms\n", INTERVAL.as_millis());
     report::head("the leader ends");
-    let (elected, pauses, moved) = ends(binary, &url, kills, Signal::KILL);
+    let (elected, pauses, moved) = ends(binary, which, kills, Signal::KILL);
     report::line("killed: until another one leads", &elected);
     report::line("killed: longest time between two polls", &pauses);
-    let (handed, still, moved_by_resigning) = ends(binary, &url, kills, Signal::TERM);
+    let (handed, still, moved_by_resigning) = ends(binary, which, kills, Signal::TERM);
     report::line("resigned: until another one leads", &handed);
     report::line("resigned: longest time between two polls", &still);
     let paused = still.iter().filter(|gap| **gap >= INTERVAL * 2).count();
@@ -70,13 +68,14 @@ pub(crate) fn run(binary: &Path, which: Which, kills: u32) -> ExitCode {
          resignations; no two polls overlapped",
         still.len()
     );
-    drop(store);
     ExitCode::SUCCESS
 }
 
 /// Ends the leader again and again: how long until another one leads, how long polling paused, and how many moved.
-fn ends(binary: &Path, url: &str, kills: u32, signal: Signal) -> (Vec<Duration>, Vec<Duration>, usize) {
-    let (scene, mut arbitrators) = Scene::shared(binary, PROBES, ARBITRATORS, url);
+fn ends(binary: &Path, which: Which, kills: u32, signal: Signal) -> (Vec<Duration>, Vec<Duration>, usize) {
+    // One's own: on a store that others used, their electors alone may lead.
+    let store = Store::start(which);
+    let (scene, mut arbitrators) = Scene::shared(binary, PROBES, ARBITRATORS, &store.url());
     let before = scene.testbed.placement(&scene.probes);
     let (mut elected, mut pauses) = (Vec::new(), Vec::new());
     for _ in 0..kills {
@@ -106,6 +105,7 @@ fn ends(binary: &Path, url: &str, kills: u32, signal: Signal) -> (Vec<Duration>,
         _ => scene.probes.len(),
     };
     drop::<Vec<Program>>(arbitrators);
+    drop(store);
     (elected, pauses, moved)
 }
 

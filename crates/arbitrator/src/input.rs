@@ -70,6 +70,8 @@ pub(crate) struct View {
     pub(crate) term: Option<Term>,
     pub(crate) phase: Option<Phase>,
     pub(crate) leader: Option<LeaderSeen>,
+    /// Whether it may lead, as far as it knows.
+    pub(crate) is_elector: bool,
     /// The store, for people.
     pub(crate) engine: String,
     /// Who may campaign, and how the leadership stands with the store: as the leader knows it.

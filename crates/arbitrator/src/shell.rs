@@ -78,6 +78,8 @@ pub(crate) enum Stands {
     Leads(Option<Term>, StoreSeen),
     /// It stands by; this one leads.
     By(Option<LeaderSeen>),
+    /// Nobody leads, and it may not either: it is not in the store's list of electors.
+    Outside,
 }
 
 impl Shell {
@@ -235,6 +237,7 @@ impl Shell {
     /// Says who leads, and how that stands with the store, whenever it changes.
     fn tell_leadership(&mut self) {
         let stands = match self.arbiter.electors() {
+            None if self.arbiter.leader_seen().is_none() && !self.arbiter.is_elector() => Stands::Outside,
             None => Stands::By(self.arbiter.leader_seen().cloned()),
             Some((_, store)) => Stands::Leads(self.arbiter.leads(clock::now()), store),
         };
@@ -247,7 +250,11 @@ impl Shell {
                 tracing::info!(leader = %leader.arbitrator, term = %leader.term, "stands by");
             }
             (_, Stands::By(None)) => tracing::info!("nobody leads"),
-            (Stands::By(_), Stands::Leads(Some(term), _)) => tracing::info!(%term, "leads"),
+            (_, Stands::Outside) => tracing::warn!(
+                "nobody leads, and this arbitrator may not: it is not in the store's list of electors; start one of \
+                 those again with its data folder (docs/stores.md says what to do where there is none left)"
+            ),
+            (Stands::By(_) | Stands::Outside, Stands::Leads(Some(term), _)) => tracing::info!(%term, "leads"),
             (_, Stands::Leads(None, _)) => tracing::warn!("the leadership has lapsed"),
             (_, Stands::Leads(_, StoreSeen::There)) => tracing::info!("the store is there again"),
             (_, Stands::Leads(_, StoreSeen::Away)) => tracing::warn!("the store is away"),
@@ -431,6 +438,7 @@ impl Shell {
             term: self.arbiter.leads(now),
             phase: self.arbiter.phase().copied(),
             leader: self.arbiter.leader_seen().cloned(),
+            is_elector: self.arbiter.is_elector(),
             engine: self.engine.describe(),
             electors: self.arbiter.electors().map(|(electors, store)| (electors.clone(), store)),
             sensors: self.arbiter.sensors(),

@@ -73,6 +73,9 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
     let of = |status: &str| sensors.iter().filter(|sensor| sensor.status == status).count() as u64;
     let in_state = |state: &str| containers.iter().filter(|container| container.state == state).count() as u64;
     let phase = match &view.phase {
+        None if view.leader.is_none() && !view.is_elector => {
+            "may not lead: not in the store's list of electors".to_owned()
+        }
         None => "standing by".to_owned(),
         Some(Phase::Reading) => "reading the register".to_owned(),
         Some(Phase::Waiting(until)) => {

@@ -123,6 +123,14 @@ impl Arbiter {
         Some((&leadership.electors.0, store))
     }
 
+    /// Whether it may campaign, as far as it knows: not where the store's list of electors leaves it out.
+    pub fn is_elector(&self) -> bool {
+        match &self.role {
+            Role::Follower(follower) => follower.elector,
+            Role::Leader(_) => true,
+        }
+    }
+
     /// Who leads, as last seen.
     pub fn leader_seen(&self) -> Option<&LeaderSeen> {
         self.seen.as_ref()
