@@ -113,4 +113,5 @@ on_every_store!(
     any_arbitrator_answers_and_hands_orders_on,
     a_store_that_is_away_stops_polling_which_resumes_by_itself,
     a_store_that_is_away_stops_nothing_with_fail_safe_on,
+    an_arbitrator_that_may_not_lead_says_why,
 );

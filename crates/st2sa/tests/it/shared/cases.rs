@@ -243,3 +243,27 @@ pub(super) fn a_store_that_is_away_stops_nothing_with_fail_safe_on<S: Store>() {
     assert_eq!(shared.settled(), before, "a sensor has moved");
     shared.source.assert_no_overlap();
 }
+
+pub(super) fn an_arbitrator_that_may_not_lead_says_why<S: Store>() {
+    let store = S::start();
+    let [old, new] = [(); 2].map(|()| Testbed::for_arbitrators(env!("CARGO_BIN_EXE_st2sa"), 1));
+    let electors_of_old = |electors: usize| {
+        old.eventually(SETTLES + LEADER_TTL, &format!("it leads, with {electors} electors"), || {
+            let status = old.status_of(0)?;
+            (status.role == word::LEADER && status.electors.len() == electors).then_some(())
+        });
+    };
+    let mut listed = old.arbitrator_on(0, &store.url(), &[]);
+    electors_of_old(1);
+    listed.end();
+    // Another one with a folder of its own is another arbitrator, which nobody has listed.
+    let unlisted = new.arbitrator_on(0, &store.url(), &[]);
+    new.eventually(SETTLES + LEADER_TTL, "it says why it does not lead", || {
+        let status = new.status_of(0)?;
+        assert_ne!(status.role, word::LEADER);
+        status.phase.contains("list of electors").then_some(())
+    });
+    assert!(unlisted.log().contains("start one of those again"), "{}", unlisted.log());
+    listed.restart();
+    electors_of_old(2);
+}
