@@ -114,10 +114,10 @@ fn leads(status: &Status) -> bool {
 }
 
 fn leader(scene: &Scene) -> (usize, u64) {
-    scene.testbed.eventually(PATIENCE, "somebody leads", || {
+    scene.testbed.eventually(PATIENCE, "somebody leads whom every other one may follow", || {
         (0..ARBITRATORS).find_map(|number| {
             let status = scene.testbed.status_of(number).filter(leads)?;
-            Some((number, status.term))
+            (status.electors.len() == ARBITRATORS).then_some((number, status.term))
         })
     })
 }
