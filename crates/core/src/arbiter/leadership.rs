@@ -65,6 +65,8 @@ pub(super) struct Leadership {
     pub(super) electors_tried: BTreeSet<ArbitratorId>,
     /// When each peer last showed itself.
     pub(super) peers_seen: BTreeMap<ArbitratorId, Time>,
+    /// Arbitrators that have asked to be electors, until the list has them.
+    pub(super) newcomers: BTreeSet<ArbitratorId>,
     pub(super) greet_peers_at: Time,
     pub(super) pending: BTreeMap<RequestId, Pending>,
     pub(super) n: u64,
@@ -188,6 +190,7 @@ impl Arbiter {
     fn lead(&mut self, now: Time) {
         self.renew(now);
         self.greet_peers(now);
+        self.admit_newcomers();
         self.read_register_again(now);
         self.strike_the_dead(now);
         self.settle(now);
@@ -485,6 +488,7 @@ impl Leadership {
             code: BTreeMap::new(),
             electors: (Electors::default(), 0),
             peers_seen: config.peers.iter().map(|peer| (peer.clone(), now)).collect(),
+            newcomers: BTreeSet::new(),
             greet_peers_at: now,
             pending: BTreeMap::new(),
             n: 0,

@@ -57,9 +57,23 @@ impl Arbiter {
         let known = self.config.peers.contains(from);
         let Some(leadership) = self.leader() else { return };
         leadership.peers_seen.insert(from.clone(), now);
-        let mut electors = leadership.electors.0.clone();
+        if known {
+            leadership.newcomers.insert(from.clone());
+        }
+    }
+
+    /// Writes newcomers into the electors' list as soon as it can be written: a leader that dies before leaves nobody who may
+    /// campaign, so none is to announce itself twice.
+    pub(super) fn admit_newcomers(&mut self) {
+        let Some(leadership) = self.leader() else { return };
         let read = leadership.phase != super::Phase::Reading;
-        if known && read && !leadership.store_away && electors.members.insert(from.clone()) {
+        // A list that is on its way is waited for.
+        if leadership.store_away || !read || !leadership.electors_tried.is_empty() {
+            return;
+        }
+        let mut electors = leadership.electors.0.clone();
+        leadership.newcomers.retain(|newcomer| electors.members.insert(newcomer.clone()));
+        if !leadership.newcomers.is_empty() {
             self.write_electors(electors);
         }
     }

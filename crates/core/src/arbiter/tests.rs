@@ -3,6 +3,7 @@
 mod binding;
 mod build;
 mod campaign;
+mod electors;
 mod fail_safe;
 mod heartbeat;
 mod hello;

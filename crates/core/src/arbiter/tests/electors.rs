@@ -1,0 +1,66 @@
+//! How arbitrators get on the list of those that may campaign.
+
+use super::build::*;
+use crate::arbiter::{Command, Event};
+use crate::engine::{Check, Key, Reply, Request, Transaction, Value, Write};
+use crate::message::ToPeer;
+use crate::names::RequestId;
+
+fn announces(of: &str) -> Event {
+    Event::Peer { from: id(of), message: ToPeer::Elector }
+}
+
+/// The list's writing over the version that it has.
+fn writes(request: RequestId, version: u64, members: &[&str]) -> Command {
+    let transaction = Transaction {
+        token: token(1),
+        checks: vec![Check { key: Key::Electors, version }],
+        writes: vec![Write::Put(Key::Electors, Value::Electors(electors(members)))],
+    };
+    ask(request, Request::Transact(transaction))
+}
+
+/// A leader just elected by a store that lists it alone; the returned request is its read of everything.
+fn elected() -> (Rig, RequestId) {
+    let (mut rig, read) = Rig::elected(config());
+    rig.stored.electors = (electors(&["l1"]), 1);
+    (rig, read)
+}
+
+#[test]
+fn a_newcomer_that_announces_itself_before_the_list_is_read_is_on_it_right_after() {
+    let (mut rig, read) = elected();
+    assert_eq!(rig.take(announces("l2")), []);
+    let (found, next) = (rig.everything(), rig.request());
+    assert_eq!(rig.answer(read, found), [writes(next, 1, &["l1", "l2"])]);
+}
+
+#[test]
+fn a_newcomer_that_announces_itself_while_another_is_written_is_written_next() {
+    let (mut rig, read) = elected();
+    let found = rig.everything();
+    rig.answer(read, found);
+    let first = rig.request();
+    assert_eq!(rig.take(announces("l2")), [writes(first, 1, &["l1", "l2"])]);
+    assert_eq!(rig.take(announces("l3")), []);
+    let next = rig.request();
+    assert_eq!(rig.answer(first, Reply::Applied { version: 2 }), [writes(next, 2, &["l1", "l2", "l3"])]);
+    assert_eq!(rig.answer(next, Reply::Applied { version: 3 }), []);
+}
+
+#[test]
+fn a_newcomer_that_announces_itself_while_the_store_is_away_is_written_when_it_is_back() {
+    let (mut rig, read) = elected();
+    let found = rig.everything();
+    rig.answer(read, found);
+    rig.now = at(400);
+    let renewal = rig.request();
+    rig.take(Event::Wake);
+    rig.now = at(800);
+    let again = rig.request();
+    rig.answer(renewal, Reply::Unknown);
+    assert_eq!(rig.take(announces("l2")), []);
+    let write = rig.request();
+    let commands = rig.answer(again, Reply::Done);
+    assert!(commands.contains(&writes(write, 1, &["l1", "l2"])), "{commands:?}");
+}
