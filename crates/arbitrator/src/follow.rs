@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use st2sa_core::names::ArbitratorId;
+use st2sa_doors::Caller;
 use st2sa_proto::rest::{self, HistoryRecord};
 use tokio::sync::oneshot;
 
@@ -21,7 +22,7 @@ const LINE_BYTES_AT_MOST: usize = 64 * 1024;
 const SILENT_AT_MOST: Duration = Duration::from_secs(15);
 
 /// Follows whoever leads, until the arbitrator stops.
-pub(crate) async fn follow(inputs: Sender<Input>, chronicle: Chronicle, http: reqwest::Client, me: ArbitratorId) {
+pub(crate) async fn follow(inputs: Sender<Input>, chronicle: Chronicle, caller: Caller, me: ArbitratorId) {
     loop {
         let (answer, answered) = oneshot::channel();
         if inputs.send(Input::WhoLeads(answer)).is_err() {
@@ -30,7 +31,7 @@ pub(crate) async fn follow(inputs: Sender<Input>, chronicle: Chronicle, http: re
         let Ok(leads) = answered.await else { return };
         let address = leads.other(&me).and_then(ArbitratorId::address).map(str::to_owned);
         if let Some(address) = address
-            && let Err(problem) = read(&address, &chronicle, &http).await
+            && let Err(problem) = read(&address, &chronicle, &caller).await
         {
             tracing::debug!(address, problem, "the leader's history is followed no more");
         }
@@ -39,9 +40,9 @@ pub(crate) async fn follow(inputs: Sender<Input>, chronicle: Chronicle, http: re
 }
 
 /// Reads one leader's history until that ends.
-async fn read(address: &str, chronicle: &Chronicle, http: &reqwest::Client) -> Result<(), String> {
-    let url = format!("http://{address}{}?follow=true&limit={RECORDS}", rest::HISTORY);
-    let answer = http.get(url).send().await.map_err(|error| error.to_string())?;
+async fn read(address: &str, chronicle: &Chronicle, caller: &Caller) -> Result<(), String> {
+    let url = format!("{}://{address}{}?follow=true&limit={RECORDS}", caller.scheme(), rest::HISTORY);
+    let answer = caller.sign(caller.http().get(url)).send().await.map_err(|error| error.to_string())?;
     let answer = answer.error_for_status().map_err(|error| error.to_string())?;
     let (mut body, mut line) = (answer.bytes_stream(), Vec::new());
     loop {

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use st2sa_coordination::{Datastore, StoreError, ValueWrite};
+use st2sa_core::message::ToArbitrator;
 use st2sa_core::names::{Fence, SensorRef, StreamId, Term};
 use st2sa_core::time::Span;
+use st2sa_doors::{Door, Identity};
 use st2sa_proto::v1::datastore_server::Datastore as DatastoreService;
 use st2sa_proto::v1::peers_server::Peers as PeersService;
 use st2sa_proto::v1::sessions_server::Sessions;
 use st2sa_proto::{FromArbitrator, FromContainer, v1};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::grants::Grants;
@@ -38,35 +39,41 @@ const WRITES_AT_MOST: usize = 1_000;
 
 /// The sessions' service.
 #[derive(Clone)]
-pub(crate) struct Doors {
+pub(crate) struct SessionsDoor {
     pub(crate) inputs: Sender<Input>,
     pub(crate) streams: Arc<AtomicU64>,
+    pub(crate) door: Arc<Door>,
 }
 
 #[tonic::async_trait]
-impl Sessions for Doors {
+impl Sessions for SessionsDoor {
     type OpenStream = Pin<Box<dyn Stream<Item = Result<v1::FromArbitrator, Status>> + Send>>;
 
     async fn open(&self, request: Request<Streaming<v1::FromContainer>>) -> Result<Response<Self::OpenStream>, Status> {
         let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (sender, waiting) = mpsc::channel(WAITING_AT_MOST);
         self.inputs.send(Input::Opened(stream, sender)).map_err(|_| stopping())?;
+        let visitor = Visitor::of(&request, &self.door);
         let (mut messages, inputs) = (request.into_inner(), self.inputs.clone());
+        let (refuse, refused) = oneshot::channel();
         // Dropped with the answers: when the loop ends them, and when the container is gone.
         let (answering, ended) = oneshot::channel::<()>();
         tokio::spawn(async move {
             tokio::select! {
-                () = hear(stream, &mut messages, &inputs) => {}
+                heard = hear(stream, &mut messages, &inputs, &visitor) => {
+                    if let Err(status) = heard {
+                        tracing::warn!(%stream, who = %visitor.identity, why = status.message(), "a container is refused");
+                        // Whoever has hung up is told nothing.
+                        let _ = refuse.send(status);
+                    }
+                }
                 _ = ended => {}
             }
             // Nobody listens any more when the arbitrator stops.
             let _ = inputs.send(Input::Closed(stream));
         });
-        let answers = ReceiverStream::new(waiting).map(move |message: FromArbitrator| {
-            let _kept = &answering;
-            Ok(message.encode())
-        });
-        Ok(Response::new(Box::pin(answers)))
+        let answers = Answers { waiting, refused: Some(refused), _answering: answering };
+        Ok(Response::new(Box::pin(futures_util::stream::unfold(Some(answers), Answers::next))))
     }
 }
 
@@ -86,22 +93,102 @@ impl PeersService for PeersDoor {
     }
 }
 
-/// Hands on what a container says until its stream ends, or it says what nobody understands. It is read no faster
-/// than the loop hears.
-async fn hear(stream: StreamId, messages: &mut Streaming<v1::FromContainer>, inputs: &Sender<Input>) {
+/// What a container is answered, until the loop ends it or the container is refused.
+struct Answers {
+    waiting: mpsc::Receiver<FromArbitrator>,
+    refused: Option<oneshot::Receiver<Status>>,
+    /// Dropped with this: nobody reads any more.
+    _answering: oneshot::Sender<()>,
+}
+
+impl Answers {
+    async fn next(answers: Option<Self>) -> Option<(Result<v1::FromArbitrator, Status>, Option<Self>)> {
+        let mut answers = answers?;
+        loop {
+            let refusal = async {
+                match &mut answers.refused {
+                    Some(refused) => refused.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                refusal = refusal => match refusal {
+                    Ok(status) => return Some((Err(status), None)),
+                    Err(_) => answers.refused = None,
+                },
+                message = answers.waiting.recv() => return Some((Ok(message?.encode()), Some(answers))),
+            }
+        }
+    }
+}
+
+/// A container at the door, and what it may say.
+struct Visitor {
+    identity: Identity,
+    door: Arc<Door>,
+}
+
+impl Visitor {
+    fn of<T>(request: &Request<T>, door: &Arc<Door>) -> Self {
+        // The door has put it there.
+        let identity = request.extensions().get::<Identity>().cloned();
+        Self { identity: identity.unwrap_or_else(Identity::of_this_machine), door: Arc::clone(door) }
+    }
+
+    /// Takes out of a message what is not this container's to say.
+    ///
+    /// # Errors
+    /// When nothing is left of it.
+    fn check(&self, message: &mut FromContainer) -> Result<(), Status> {
+        if !self.door.still_knows(&self.identity) {
+            return Err(Status::unauthenticated("the certificate or token has expired, or was revoked"));
+        }
+        let mine = |sensor: &SensorRef| self.identity.may_offer(sensor.as_str());
+        match message {
+            FromContainer::Hello(hello, _) if !self.identity.may_be(hello.name.as_str()) => {
+                let problem = format!("{} may not be the container `{}`", self.identity, hello.name);
+                return Err(Status::permission_denied(problem));
+            }
+            FromContainer::Message(ToArbitrator::Offers(offers)) => {
+                let offered = offers.len();
+                offers.retain(|offer| mine(&offer.sensor));
+                if offers.len() < offered {
+                    let (who, not_taken) = (&self.identity, offered - offers.len());
+                    tracing::warn!(%who, not_taken, "a container offers sensors that it may not");
+                }
+            }
+            FromContainer::Message(ToArbitrator::Heartbeat(heartbeat)) => {
+                if let Some(binding) = &mut heartbeat.binds {
+                    binding.holds.retain(|claim| mine(&claim.sensor));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Hands on what a container says until its stream ends. It is read no faster than the loop hears.
+///
+/// # Errors
+/// When it says what nobody understands, or what is not its to say.
+async fn hear(
+    stream: StreamId,
+    messages: &mut Streaming<v1::FromContainer>,
+    inputs: &Sender<Input>,
+    visitor: &Visitor,
+) -> Result<(), Status> {
     let unheard = Arc::new(Semaphore::new(UNHEARD_AT_MOST));
     loop {
-        let Ok(place) = Arc::clone(&unheard).acquire_owned().await else { return };
-        match messages.message().await {
-            Ok(Some(message)) => match FromContainer::decode(message) {
-                Ok(Some(message)) => drop(inputs.send(Input::Said(stream, message, place))),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%stream, %error, "a container's stream is closed: it sent what is not understood");
-                    return;
-                }
-            },
-            Ok(None) | Err(_) => return,
+        let Ok(place) = Arc::clone(&unheard).acquire_owned().await else { return Ok(()) };
+        let Ok(Some(message)) = messages.message().await else { return Ok(()) };
+        match FromContainer::decode(message) {
+            Ok(Some(mut message)) => {
+                visitor.check(&mut message)?;
+                drop(inputs.send(Input::Said(stream, message, place)));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(Status::invalid_argument(format!("what is sent is not understood: {error}"))),
         }
     }
 }
@@ -148,8 +235,12 @@ impl DatastoreService for Values {
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyReply>, Status> {
+        let identity = request.extensions().get::<Identity>().cloned();
         let v1::ApplyRequest { sensor, fence, writes } = request.into_inner();
         let sensor = SensorRef::new(checked(sensor)?);
+        if let Some(identity) = identity.filter(|identity| !identity.may_offer(sensor.as_str())) {
+            return Err(Status::permission_denied(format!("{identity} may not write for {sensor}")));
+        }
         let fence = fence.ok_or_else(|| Status::invalid_argument("`fence` is missing"))?;
         let fence = Fence { term: Term(fence.term), n: fence.n };
         if writes.len() > WRITES_AT_MOST {

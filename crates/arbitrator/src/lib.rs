@@ -33,7 +33,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use axum::serve::ListenerExt;
+use axum::extract::Request;
+use axum::http::Method;
 use st2sa_coordination::embedded::{Embedded, OpenError};
 use st2sa_coordination::registry::Membership;
 use st2sa_coordination::store::{self, Lengths, Store};
@@ -42,6 +43,7 @@ use st2sa_core::arbiter::{Arbiter, Config};
 use st2sa_core::names::{ArbitratorId, Incarnation, Term};
 use st2sa_core::policy::Policy;
 use st2sa_core::timing::{Misfit, Timing};
+use st2sa_doors::{Caller, Door, DoorError, DoorFiles, Keys, Role};
 use st2sa_machine::files::{self, FileError, Lock};
 use st2sa_machine::{clock, identity, signals};
 use st2sa_proto::MESSAGE_BYTES_AT_MOST;
@@ -67,6 +69,10 @@ const ANSWERS_END_WITHIN: Duration = Duration::from_millis(500);
 pub struct Options {
     /// Where containers and people reach it.
     pub listen: SocketAddr,
+    /// Whom it lets in there.
+    pub door: DoorFiles,
+    /// What it shows to other arbitrators and to containers.
+    pub keys: Keys,
     /// Its own folder: the engine's files, its id, the highest term seen, the history.
     pub data_folder: PathBuf,
     /// The store that it shares with others; without one, its own folder is the store.
@@ -101,6 +107,9 @@ pub enum StartError {
     /// The shared store.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// Certificates and tokens.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// Something else of the machine.
     #[error("cannot {what}")]
     Io {
@@ -154,6 +163,8 @@ impl Arbitrator {
     pub fn open(options: Options) -> Result<Self, StartError> {
         options.timing.check()?;
         let policies = policies::Policies::open(options.policy)?;
+        let door = Arc::new(Door::open(options.door, options.listen)?);
+        let caller = Caller::new(options.keys)?;
         identity::allow_open_files();
         let folder = &options.data_folder;
         std::fs::DirBuilder::new()
@@ -182,34 +193,26 @@ impl Arbitrator {
         let listener =
             listener.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
         let address = listener.local_addr().map_err(failed("learn its own address"))?;
-        let reached = options.advertise.unwrap_or_else(|| address.to_string());
+        let reached = options.advertise.unwrap_or_else(|| identity::reached_at(address));
         let me = match options.store {
             None => id,
             Some(_) => id.reached_at(&reached),
         };
-        // A container has no business to send anybody elsewhere.
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default();
         let answers = rest::Answers {
             inputs: inputs.clone(),
             chronicle: chronicle.clone(),
             datastore: Arc::clone(&datastore),
-            http: http.clone(),
+            caller: caller.clone(),
             me: me.clone(),
             since: Instant::now(),
         };
         let grants = grants::Grants::default();
         let (stop, stopped) = oneshot::channel();
-        let router = router(inputs.clone(), datastore, grants.clone(), answers);
-        // A heartbeat is not to wait for the next one.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let server = runtime.spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "nobody can be answered any more");
-            }
-        });
+        let router = router(inputs.clone(), datastore, grants.clone(), answers, Arc::clone(&door));
+        let stopped = async { drop(stopped.await) };
+        let server = runtime.spawn(st2sa_doors::serve(listener, Arc::clone(&door), router, needs, stopped));
         if !engine.exclusive() {
-            runtime.spawn(follow::follow(inputs.clone(), chronicle.clone(), http, me.clone()));
+            runtime.spawn(follow::follow(inputs.clone(), chronicle.clone(), caller.clone(), me.clone()));
         }
         let watched = inputs.clone();
         let entered = runtime.enter();
@@ -246,7 +249,7 @@ impl Arbitrator {
             roster: roster::Roster::default(),
             alarms: VecDeque::new(),
             policies,
-            peers: peers::Peers::new(me, runtime.handle().clone(), clock::duration(answer_within)),
+            peers: peers::Peers::new(me, caller, runtime.handle().clone(), clock::duration(answer_within)),
             alone: options.alone,
             orders: 0,
             waiting: BTreeMap::new(),
@@ -311,9 +314,10 @@ fn router(
     datastore: Arc<dyn Datastore>,
     grants: grants::Grants,
     answers: rest::Answers,
+    door: Arc<Door>,
 ) -> axum::Router {
-    let doors = grpc::Doors { inputs: inputs.clone(), streams: Arc::default() };
-    let sessions = SessionsServer::new(doors)
+    let sessions = grpc::SessionsDoor { inputs: inputs.clone(), streams: Arc::default(), door };
+    let sessions = SessionsServer::new(sessions)
         .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
     let peers = PeersServer::new(grpc::PeersDoor { inputs: inputs.clone() });
@@ -322,6 +326,23 @@ fn router(
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
     let grpc = tonic::service::Routes::new(sessions).add_service(values).add_service(peers);
     grpc.prepare().into_axum_router().reset_fallback().merge(rest::routes(answers))
+}
+
+/// Who may ask for what.
+fn needs(request: &Request) -> &'static [Role] {
+    let path = request.uri().path();
+    if path.starts_with("/st2sa.v1.Sessions/") || path.starts_with("/st2sa.v1.Datastore/") {
+        return &[Role::Container];
+    }
+    if path.starts_with("/st2sa.v1.Peers/") {
+        return &[Role::Arbitrator];
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    // What sensors keep may be anything.
+    if reads && !path.starts_with(st2sa_proto::rest::DATASTORE) {
+        return &[Role::Viewer, Role::Operator, Role::Arbitrator];
+    }
+    &[Role::Operator, Role::Arbitrator]
 }
 
 /// The arbitrator's lasting id: drawn once, and kept.

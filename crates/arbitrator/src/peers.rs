@@ -6,10 +6,11 @@ use std::time::Duration;
 use st2sa_core::message::ToPeer;
 use st2sa_core::names::ArbitratorId;
 use st2sa_core::time::Time;
+use st2sa_doors::Caller;
 use st2sa_proto::v1::peers_client::PeersClient;
 use st2sa_proto::{FromPeer, v1};
 use tokio::runtime::Handle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// Others that are remembered: more than anybody runs. Whoever was heard of the longest ago is forgotten first.
 const PEERS_AT_MOST: usize = 32;
@@ -17,6 +18,7 @@ const PEERS_AT_MOST: usize = 32;
 /// The other arbitrators, as one of them knows them.
 pub(crate) struct Peers {
     me: ArbitratorId,
+    caller: Caller,
     runtime: Handle,
     /// What is said is of no use later.
     within: Duration,
@@ -26,8 +28,8 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Nobody is known yet.
-    pub(crate) fn new(me: ArbitratorId, runtime: Handle, within: Duration) -> Self {
-        Self { me, runtime, within, heard: BTreeMap::new(), channels: BTreeMap::new() }
+    pub(crate) fn new(me: ArbitratorId, caller: Caller, runtime: Handle, within: Duration) -> Self {
+        Self { me, caller, runtime, within, heard: BTreeMap::new(), channels: BTreeMap::new() }
     }
 
     /// Somebody has said something; those that are known, if he was not among them.
@@ -47,10 +49,10 @@ impl Peers {
     pub(crate) fn tell(&mut self, to: &ArbitratorId, message: ToPeer) {
         let Some(channel) = self.channel(to) else { return };
         let said = FromPeer { from: self.me.clone(), message }.encode();
-        let within = self.within;
+        let (within, bearer) = (self.within, self.caller.bearer());
         let to = to.clone();
         self.runtime.spawn(async move {
-            let mut client = PeersClient::new(channel);
+            let mut client = PeersClient::with_interceptor(channel, bearer);
             match tokio::time::timeout(within, client.tell(said)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(status)) => tracing::debug!(%to, %status, "another arbitrator did not hear"),
@@ -68,19 +70,18 @@ impl Peers {
             tracing::warn!(%to, "the id of another arbitrator has no address in it: nothing can be said to it");
             return None;
         };
-        let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
-            Ok(endpoint) => endpoint.connect_timeout(self.within).tcp_nodelay(true),
-            Err(error) => {
-                tracing::warn!(%to, %error, "the address of another arbitrator is none");
-                return None;
-            }
-        };
         // Whoever is in the store alone is not counted with those heard of.
         if self.channels.len() > PEERS_AT_MOST * 2 {
             self.channels.clear();
         }
         let _entered = self.runtime.enter();
-        let channel = endpoint.connect_lazy();
+        let channel = match self.caller.connect_lazily(address, self.within) {
+            Ok(channel) => channel,
+            Err(error) => {
+                tracing::warn!(%to, error, "the address of another arbitrator is none");
+                return None;
+            }
+        };
         self.channels.insert(to.clone(), channel.clone());
         Some(channel)
     }
@@ -99,7 +100,8 @@ mod tests {
     fn the_others_are_learnt_by_what_they_say_and_the_oldest_are_forgotten() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let me = ArbitratorId::new("me@h:1");
-        let mut peers = Peers::new(me.clone(), runtime.handle().clone(), Duration::from_millis(1));
+        let caller = Caller::new(st2sa_doors::Keys::default()).unwrap();
+        let mut peers = Peers::new(me.clone(), caller, runtime.handle().clone(), Duration::from_millis(1));
         assert_eq!(peers.heard(Time(1), &me), None);
         let id = |number: u64| ArbitratorId::new(format!("p{number:03}@h:{number}"));
         assert_eq!(peers.heard(Time(1), &id(1)), Some(vec![id(1)]));

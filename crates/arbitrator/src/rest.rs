@@ -4,6 +4,7 @@ mod documents;
 mod forward;
 mod logs;
 mod orders;
+mod signed;
 mod values;
 mod why;
 
@@ -24,6 +25,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use st2sa_coordination::Datastore;
 use st2sa_core::names::ArbitratorId;
+use st2sa_doors::Caller;
 use st2sa_proto::rest::{self, HistoryRecord, NDJSON, Problem, Status};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
@@ -46,7 +48,8 @@ pub(crate) struct Answers {
     pub(crate) inputs: Sender<Input>,
     pub(crate) chronicle: Chronicle,
     pub(crate) datastore: Arc<dyn Datastore>,
-    pub(crate) http: reqwest::Client,
+    /// Goes to other arbitrators, and to containers.
+    pub(crate) caller: Caller,
     /// The arbitrator's lasting id.
     pub(crate) me: ArbitratorId,
     pub(crate) since: Instant,
@@ -124,8 +127,9 @@ async fn status(State(answers): State<Answers>) -> Response {
 }
 
 async fn leaders_status(answers: &Answers, leader: &str) -> Option<Status> {
-    let url = format!("http://{leader}{}", rest::STATUS);
-    let answer = answers.http.get(url).timeout(LEADER_ANSWERS_WITHIN).send().await.ok()?;
+    let caller = &answers.caller;
+    let url = format!("{}://{leader}{}", caller.scheme(), rest::STATUS);
+    let answer = caller.sign(caller.http().get(url)).timeout(LEADER_ANSWERS_WITHIN).send().await.ok()?;
     answer.json().await.ok()
 }
 
@@ -226,16 +230,6 @@ fn bad_query(error: &QueryRejection) -> Response {
 fn bad_body(error: &JsonRejection) -> Response {
     let hint = "orders are JSON with the content type application/json, at least {\"who\": \"you@desk\"}";
     problem(error.status(), error.body_text(), hint)
-}
-
-/// Whoever orders names themselves, for the history: in a few words that are harmless on a terminal.
-#[expect(clippy::result_large_err, reason = "an answer, made once a request")]
-fn check_who(who: &str, bytes_at_most: usize) -> Result<(), Response> {
-    if who.trim().is_empty() || who.len() > bytes_at_most || who.chars().any(char::is_control) {
-        let error = format!("`who` must be 1 to {bytes_at_most} bytes without control characters");
-        return Err(problem(StatusCode::BAD_REQUEST, error, "say who orders it: you@desk"));
-    }
-    Ok(())
 }
 
 fn unknown_sensor(reference: &str) -> Response {

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use st2sa_core::names::{EntryId, SensorRef};
+use st2sa_doors::{Bearer, Caller};
 use st2sa_proto::v1;
 use st2sa_proto::v1::datastore_client::DatastoreClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::effects::ValueWrite;
@@ -18,28 +20,37 @@ const TRY_WITHIN: Duration = Duration::from_secs(2);
 /// Between tries.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
+type Client = DatastoreClient<InterceptedService<Channel, Bearer>>;
+
 /// Asks the leader of now.
 #[derive(Clone, Debug)]
 pub(crate) struct Datastore {
     gate: Gate,
-    leader: Arc<Mutex<Option<Channel>>>,
-    /// There is none: whoever reads finds nothing.
-    absent: bool,
+    /// Where there is none there is no datastore: whoever reads finds nothing.
+    caller: Option<Caller>,
+    leader: Arc<Mutex<Option<Client>>>,
 }
 
 impl Datastore {
-    pub(crate) fn new(gate: Gate) -> Self {
-        Self { gate, leader: Arc::default(), absent: false }
+    pub(crate) fn new(gate: Gate, caller: Caller) -> Self {
+        Self { gate, caller: Some(caller), leader: Arc::default() }
     }
 
     /// No datastore at all, for sensors that are only loaded.
     pub(crate) fn absent(gate: Gate) -> Self {
-        Self { absent: true, ..Self::new(gate) }
+        Self { gate, caller: None, leader: Arc::default() }
     }
 
     /// The leader that this container is bound to is there.
-    pub(crate) fn leads(&self, leader: Option<&Endpoint>) {
-        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = leader.map(Endpoint::connect_lazy);
+    pub(crate) fn leads(&self, leader: Option<&str>) {
+        // A stream to it stands already: its address is one.
+        let client = self.caller.as_ref().zip(leader).and_then(|(caller, address)| {
+            let channel = caller.connect_lazily(address, TRY_WITHIN).ok()?;
+            let client = DatastoreClient::with_interceptor(channel, caller.bearer());
+            let client = client.max_decoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST);
+            Some(client.max_encoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST))
+        });
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     /// A value, or none.
@@ -47,7 +58,7 @@ impl Datastore {
     /// # Errors
     /// When it can never be answered, and why.
     pub(crate) async fn get(&self, name: &str) -> Result<Option<String>, String> {
-        if self.absent {
+        if self.caller.is_none() {
             return Ok(None);
         }
         loop {
@@ -65,7 +76,7 @@ impl Datastore {
     /// # Errors
     /// When it can never be answered, and why.
     pub(crate) async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, String> {
-        if self.absent {
+        if self.caller.is_none() {
             return Ok(Vec::new());
         }
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -100,16 +111,9 @@ impl Datastore {
     }
 
     /// One try.
-    async fn attempt<T>(
-        &self,
-        what: &str,
-        ask: impl AsyncFnOnce(DatastoreClient<Channel>) -> Result<Response<T>, Status>,
-    ) -> Try<T> {
-        let channel = self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(channel) = channel else { return Try::Again };
-        let client = DatastoreClient::new(channel)
-            .max_decoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST)
-            .max_encoding_message_size(st2sa_proto::MESSAGE_BYTES_AT_MOST);
+    async fn attempt<T>(&self, what: &str, ask: impl AsyncFnOnce(Client) -> Result<Response<T>, Status>) -> Try<T> {
+        let client = self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(client) = client else { return Try::Again };
         match tokio::time::timeout(TRY_WITHIN, ask(client)).await {
             Ok(Ok(answer)) => Try::Done(answer.into_inner()),
             Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {

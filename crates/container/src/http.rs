@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use st2sa_core::names::SensorRef;
+use st2sa_doors::Role;
 use st2sa_proto::rest::{LogLine, NDJSON};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -34,6 +35,11 @@ pub(crate) struct Answers {
 /// balancer's health check follows it. `GET /v1/sensors/REF/logs?lines=N&follow=true`: lines of JSON.
 pub(crate) fn routes(answers: Answers) -> Router {
     Router::new().route("/active/{sensor}", get(active)).route(st2sa_proto::rest::LOGS, get(logs)).with_state(answers)
+}
+
+/// Who may ask.
+pub(crate) fn needs(_: &Request) -> &'static [Role] {
+    &[Role::Viewer, Role::Operator, Role::Arbitrator]
 }
 
 async fn active(State(answers): State<Answers>, Path(sensor): Path<String>) -> Response {

@@ -56,6 +56,7 @@ use st2sa_core::names::{ArbitratorId, ContainerName};
 use st2sa_core::session::{Config, Session};
 use st2sa_core::time::{Span, Time};
 use st2sa_core::timing::Timing;
+use st2sa_doors::{Caller, Door, DoorError, DoorFiles, Keys};
 use st2sa_machine::files::FileError;
 use st2sa_machine::{clock, identity, processes, signals};
 use st2sa_proto::{About, PROTOCOL};
@@ -92,6 +93,12 @@ pub struct Options {
     pub state_folder: PathBuf,
     /// Where it answers over HTTP.
     pub listen: SocketAddr,
+    /// Where others reach it there, `host:port`; where it listens, if not given.
+    pub advertise: Option<String>,
+    /// Whom it lets in there.
+    pub door: DoorFiles,
+    /// What it shows to arbitrators.
+    pub keys: Keys,
     /// Where triggers go.
     pub dispatching: Dispatching,
     /// Payloads that do not fit their trigger type's schema are dropped, as StackStorm does.
@@ -138,6 +145,9 @@ pub enum StartError {
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Certificates and tokens.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// The sink cannot be opened.
     #[error("triggers cannot be dispatched")]
     Sink(#[from] SinkError),
@@ -163,6 +173,8 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// When it cannot start; what goes wrong later is in its log, and in how it ends.
 pub fn run(options: Options) -> Result<Ending, StartError> {
     identity::allow_open_files();
+    let door = Arc::new(Door::open(options.door.clone(), options.listen)?);
+    let caller = Caller::new(options.keys.clone())?;
     let state = state::State::open(&options.state_folder, &options.name)?;
     let python_path = python::write(&state.folder)?;
     let socket = state.folder.join("sensors.sock");
@@ -184,7 +196,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         .map_err(failed("start the runtime"))?;
     let gate = gate::Gate::new(Arc::clone(&lease));
     let logbook = logbook::Logbook::new(options.name.clone());
-    let datastore = datastore::Datastore::new(gate.clone());
+    let datastore = datastore::Datastore::new(gate.clone(), caller.clone());
     let counters = calls::Counters::default();
     let tokens = sockets::Tokens::default();
     let sink = sinks::start(&options.dispatching, options.name.clone(), gate.clone(), inputs.clone())?;
@@ -213,7 +225,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         let http = tokio::net::TcpListener::bind(options.listen).await;
         let http = http.map_err(failed(format!("listen at {} (--listen gives another address)", options.listen)))?;
         let address = http.local_addr().map_err(failed("learn its own address"))?;
-        tokio::spawn(async move { axum::serve(http, http::routes(answers)).await });
+        tokio::spawn(st2sa_doors::serve(http, door, http::routes(answers), http::needs, std::future::pending()));
         signals::on_stop(stops(inputs.clone())).map_err(failed("listen to signals"))?;
         let on_reload = options.on_reload.clone();
         let reload = move || {
@@ -230,7 +242,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: identity::host(),
         pid: std::process::id(),
-        address: address.to_string(),
+        address: options.advertise.clone().unwrap_or_else(|| identity::reached_at(address)),
     };
     tracing::info!(
         name = %options.name, pid = about.pid, http = %address, state = %state.folder.display(),
@@ -238,7 +250,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     );
     let registry = options.registry.as_ref().map(|store| {
         let _entered = runtime.enter();
-        registry::join(store, address, &options.name)
+        registry::join(store, address, &about.address, &options.name)
     });
     let home = nursery::Home {
         socket,
@@ -252,7 +264,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         session: Session::new(config(&options), state.incarnation, state.succeeds, now),
         nursery: nursery::Nursery::new(home, options.packs, tokens, logbook),
         keeper,
-        links: link::Links::new(about, inputs.clone(), runtime.handle().clone(), options.store),
+        links: link::Links::new(about, inputs.clone(), runtime.handle().clone(), caller, options.store),
         lease,
         gate,
         publisher: effects::Publisher {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use st2sa_coordination::store::Store;
 use st2sa_core::message::{ToArbitrator, ToContainer};
 use st2sa_core::names::{ArbitratorId, StreamId};
+use st2sa_doors::Caller;
 use st2sa_proto::v1::sessions_client::SessionsClient;
 use st2sa_proto::{About, FromArbitrator, FromContainer, InstanceReport, MESSAGE_BYTES_AT_MOST, v1};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 
 use crate::finder::Finder;
 use crate::input::Input;
@@ -31,6 +31,7 @@ pub(crate) struct Links {
     pub(crate) about: About,
     pub(crate) inputs: Sender<Input>,
     pub(crate) runtime: Handle,
+    caller: Caller,
     finder: Option<Arc<Finder>>,
     streams: BTreeMap<StreamId, Open>,
 }
@@ -38,13 +39,19 @@ pub(crate) struct Links {
 struct Open {
     messages: mpsc::Sender<v1::FromContainer>,
     task: JoinHandle<()>,
-    endpoint: Endpoint,
+    address: String,
 }
 
 impl Links {
-    pub(crate) fn new(about: About, inputs: Sender<Input>, runtime: Handle, store: Option<Store>) -> Self {
+    pub(crate) fn new(
+        about: About,
+        inputs: Sender<Input>,
+        runtime: Handle,
+        caller: Caller,
+        store: Option<Store>,
+    ) -> Self {
         let finder = store.map(|store| Arc::new(Finder::new(store)));
-        Self { about, inputs, runtime, finder, streams: BTreeMap::new() }
+        Self { about, inputs, runtime, caller, finder, streams: BTreeMap::new() }
     }
 
     /// Opens a stream.
@@ -54,16 +61,10 @@ impl Links {
             self.find(stream, inputs);
             return;
         }
-        let endpoint = match endpoint(to.as_str()) {
-            Ok(endpoint) => endpoint,
-            Err(error) => {
-                let _ = inputs.send(Input::StreamClosed(stream, format!("`{to}` is no address: {error}")));
-                return;
-            }
-        };
         let (messages, waiting) = mpsc::channel(WAITING_AT_MOST);
-        let task = self.runtime.spawn(talk(stream, endpoint.clone(), waiting, inputs));
-        self.streams.insert(stream, Open { messages, task, endpoint });
+        let address = to.as_str().to_owned();
+        let task = self.runtime.spawn(talk(stream, self.caller.clone(), address.clone(), waiting, inputs));
+        self.streams.insert(stream, Open { messages, task, address });
     }
 
     /// Asks the store who leads. It answers as an arbitrator that stands by does: that one is greeted on another stream.
@@ -104,8 +105,8 @@ impl Links {
     }
 
     /// Where a stream leads.
-    pub(crate) fn endpoint(&self, stream: StreamId) -> Option<&Endpoint> {
-        self.streams.get(&stream).map(|open| &open.endpoint)
+    pub(crate) fn address(&self, stream: StreamId) -> Option<&str> {
+        self.streams.get(&stream).map(|open| open.address.as_str())
     }
 
     /// Closes a stream: what waits on it is not sent any more.
@@ -125,15 +126,15 @@ impl Links {
     }
 }
 
-/// An arbitrator's address as an endpoint.
-fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    Ok(endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true))
-}
-
 /// One stream's life.
-async fn talk(stream: StreamId, endpoint: Endpoint, waiting: mpsc::Receiver<v1::FromContainer>, inputs: Sender<Input>) {
-    let problem = match exchange(stream, &endpoint, waiting, &inputs).await {
+async fn talk(
+    stream: StreamId,
+    caller: Caller,
+    address: String,
+    waiting: mpsc::Receiver<v1::FromContainer>,
+    inputs: Sender<Input>,
+) {
+    let problem = match exchange(stream, &caller, &address, waiting, &inputs).await {
         Ok(()) => "the arbitrator closed it".to_owned(),
         Err(problem) => problem,
     };
@@ -143,13 +144,13 @@ async fn talk(stream: StreamId, endpoint: Endpoint, waiting: mpsc::Receiver<v1::
 
 async fn exchange(
     stream: StreamId,
-    endpoint: &Endpoint,
+    caller: &Caller,
+    address: &str,
     waiting: mpsc::Receiver<v1::FromContainer>,
     inputs: &Sender<Input>,
 ) -> Result<(), String> {
-    let address = endpoint.uri().authority().map(ToString::to_string).unwrap_or_default();
-    let channel = endpoint.connect().await.map_err(|error| format!("{address}: {}", chain(&error)))?;
-    let mut client = SessionsClient::new(channel)
+    let channel = caller.connect(address, CONNECT_WITHIN).await.map_err(|problem| format!("{address}: {problem}"))?;
+    let mut client = SessionsClient::with_interceptor(channel, caller.bearer())
         .max_decoding_message_size(MESSAGE_BYTES_AT_MOST)
         .max_encoding_message_size(MESSAGE_BYTES_AT_MOST);
     // The answer's head comes at once; said before it, the greeting would wait for it.
@@ -167,15 +168,4 @@ async fn exchange(
             Err(status) => return Err(format!("{address}: {}", status.message())),
         }
     }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

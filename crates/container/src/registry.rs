@@ -11,10 +11,10 @@ use st2sa_core::session::Session;
 const SERVICE: &str = "sensorcontainer";
 
 /// Joins the others; needs a runtime around it.
-pub(crate) fn join(store: &Store, listens: SocketAddr, name: &ContainerName) -> Membership {
+pub(crate) fn join(store: &Store, listens: SocketAddr, address: &str, name: &ContainerName) -> Membership {
     let mut member = Member::of_this_process(SERVICE, listens);
     member.capabilities.insert("node".to_owned(), name.as_str().into());
-    member.capabilities.insert("address".to_owned(), listens.to_string().into());
+    member.capabilities.insert("address".to_owned(), address.into());
     registry::join(store, member)
 }
 

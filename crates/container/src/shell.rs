@@ -243,7 +243,7 @@ impl Shell {
             self.timers.report_at = now;
             // A channel belongs to the runtime.
             let _entered = self.links.runtime.enter();
-            self.datastore.leads(self.links.endpoint(stream));
+            self.datastore.leads(self.links.address(stream));
             tracing::info!("welcomed by the leader");
         }
         self.handle(Event::Message { stream, message });

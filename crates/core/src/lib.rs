@@ -21,6 +21,7 @@
 
 pub mod arbiter;
 pub mod engine;
+pub mod glob;
 pub mod guard;
 pub mod guardian;
 pub mod history;

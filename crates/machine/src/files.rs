@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -20,7 +21,7 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// Another process holds the folder.
+    /// Another process holds the folder, or the file.
     #[error("`{}` is in use by {holder}; one process at a time may use it", folder.display())]
     InUse {
         /// The folder.
@@ -52,11 +53,29 @@ impl FileError {
 /// # Errors
 /// When any step fails; the old content is then still there.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    write(path, content, 0o644)
+}
+
+/// The same for a secret: nobody but the file's owner may read it, at no moment.
+///
+/// # Errors
+/// When any step fails; the old content is then still there.
+pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    write(path, content, 0o600)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = folder.join(name);
-    let mut file = File::create(&new).map_err(FileError::io("create", &new))?;
+    // One that was left behind may have been made with another mode.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(FileError::io("remove", &new)(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new);
+    let mut file = file.map_err(FileError::io("create", &new))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(FileError::io("write", &new))?;
     std::fs::rename(&new, path).map_err(FileError::io("replace", path))?;
     let folder_file = File::open(folder).map_err(FileError::io("open", folder))?;
@@ -94,23 +113,36 @@ impl Lock {
     /// # Errors
     /// [`FileError::InUse`] with who holds it; [`FileError::Io`] where the file cannot be made.
     pub fn take(folder: &Path, who: &str) -> Result<Self, FileError> {
-        let path = folder.join("lock");
+        Self::at(&folder.join("lock"), folder, who)
+    }
+
+    /// Takes the lock of one file, without waiting: another file beside it.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn of(file: &Path, who: &str) -> Result<Self, FileError> {
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        Self::at(Path::new(&path), file, who)
+    }
+
+    fn at(path: &Path, locked: &Path, who: &str) -> Result<Self, FileError> {
         let mut file = OpenOptions::new()
             .create(true)
             .read(true)
             .write(true)
             .truncate(false)
-            .open(&path)
-            .map_err(FileError::io("open", &path))?;
+            .open(path)
+            .map_err(FileError::io("open", path))?;
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let holder = read_small(&path, 4096)?.filter(|text| !text.is_empty());
+            let holder = read_small(path, 4096)?.filter(|text| !text.is_empty());
             let holder = holder.unwrap_or_else(|| "another process".to_owned());
-            return Err(FileError::InUse { folder: folder.to_owned(), holder: holder.trim().to_owned() });
+            return Err(FileError::InUse { folder: locked.to_owned(), holder: holder.trim().to_owned() });
         }
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(who.as_bytes()))
-            .map_err(FileError::io("write", &path))?;
+            .map_err(FileError::io("write", path))?;
         Ok(Self { file })
     }
 

@@ -1,5 +1,6 @@
 //! Who and where this process is: its machine, its host's name, and numbers that nobody else draws.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::Resource;
@@ -21,6 +22,11 @@ pub fn machine() -> Machine {
 pub fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
+}
+
+/// Where others reach what listens here: by the host's name, should it listen at all addresses.
+pub fn reached_at(listens: SocketAddr) -> String {
+    if listens.ip().is_unspecified() { format!("{}:{}", host(), listens.port()) } else { listens.to_string() }
 }
 
 /// 64 random bits. Waits in the first moments of a boot, until the kernel has any.

@@ -15,8 +15,9 @@ use st2sa_arbitrator::Arbitrator;
 use st2sa_container::{Ending, Options, Reload, StartError};
 use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
+use st2sa_doors::{DoorFiles, Keys};
 
-use crate::arbitrator::Listen;
+use crate::arbitrator::Loopback;
 use crate::settings::{ARBITRATOR, Settings};
 
 /// Nobody waits to take over: a machine that is slow for a while is no reason to freeze anything.
@@ -36,10 +37,13 @@ pub(crate) struct AloneSettings {
 impl AloneSettings {
     /// What the arbitrator within is told; the options stand in `[sensorarbitrator]`.
     pub(crate) fn read(&self, settings: &Settings) -> st2sa_arbitrator::Options {
-        let listen = settings.get::<Listen>(self.arbitrator_listen.as_deref(), ARBITRATOR, "listen");
+        let listen = settings.get::<Loopback>(self.arbitrator_listen.as_deref(), ARBITRATOR, "listen");
         let data_folder = settings.get::<PathBuf>(self.data_dir.as_deref(), ARBITRATOR, "data_dir");
         st2sa_arbitrator::Options {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
+            // The container's own door is the one that others come to.
+            door: DoorFiles::default(),
+            keys: Keys::default(),
             data_folder: data_folder.unwrap_or_default(),
             // Whoever runs alone shares nothing.
             store: None,
@@ -65,6 +69,8 @@ pub(crate) fn run(
     let options = Options {
         arbitrators: vec![arbitrator.address().to_string()],
         store: None,
+        // The arbitrator within has an open one.
+        keys: Keys::default(),
         // There is nobody to hand anything over to.
         drain_timeout: Span::ZERO,
         on_reload: Some(Reload(Arc::new(move || {

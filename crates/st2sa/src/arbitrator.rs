@@ -14,6 +14,7 @@ use st2sa_coordination::url::UrlError;
 use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
+use crate::doors::DoorSettings;
 use crate::logging::{self, LogOptions};
 use crate::settings::{ARBITRATOR, BadSetting, Flag, Settings};
 
@@ -45,12 +46,15 @@ pub(crate) struct ArbitratorSettings {
     /// A configuration file such as st2.conf; may be given several times, later ones count more
     #[arg(long, value_name = "FILE", env = "ST2SA_CONFIG_FILE", value_delimiter = ',')]
     config_file: Vec<PathBuf>,
-    /// Where containers and people reach it [default: 127.0.0.1:9110]
+    /// Where containers and people reach it; beyond loopback it needs a certificate, see --tls-cert-file [default:
+    /// 127.0.0.1:9110]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// Where others reach it, should that differ from --listen
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    #[command(flatten)]
+    doors: DoorSettings,
     /// Its own folder: the store, the term, the history [default: /var/lib/st2sa/arbitrator]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -131,10 +135,18 @@ impl ArbitratorSettings {
         let store = settings.get::<StoreUrl>(None, "coordination", "url").map(|url| url.0);
         let wanted = wants_registry(settings);
         let registry = store.clone().filter(|_| wanted);
+        let (door, keys) = flags.doors.read(settings, ARBITRATOR);
+        if store.is_some() && door.tokens.is_some() && door.authority.is_none() && keys.token.is_none() {
+            let problem = "arbitrators that share a store go to each other: beside `tokens_file` each needs `tls_ca_file`, or a \
+                           `token_file` with a token of the role `arbitrator`";
+            settings.wrong(problem.to_owned());
+        }
         settings.get::<String>(None, "coordination", "lock_timeout");
         settings.finish()?;
         Ok(Options {
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
+            door,
+            keys,
             data_folder: data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator")),
             store,
             registry,
@@ -179,7 +191,7 @@ impl FromStr for StoreUrl {
     }
 }
 
-/// An address to listen at. What listens beyond this machine needs TLS and tokens, which this release has not.
+/// An address to listen at; the door says what it needs for that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listen(pub(crate) SocketAddr);
 
@@ -187,14 +199,22 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address: SocketAddr =
-            text.parse().map_err(|_| "an address is written ADDRESS:PORT, such as 127.0.0.1:9110".to_owned())?;
-        if address.ip().is_loopback() {
-            return Ok(Self(address));
-        }
-        let problem =
-            "this release has neither TLS nor tokens yet, so only loopback addresses (127.0.0.1, ::1) are allowed";
-        Err(problem.to_owned())
+        let address = text.parse();
+        address.map(Self).map_err(|_| "an address is written ADDRESS:PORT, such as 127.0.0.1:9110".to_owned())
+    }
+}
+
+/// An address that this machine alone can reach.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loopback(pub(crate) SocketAddr);
+
+impl FromStr for Loopback {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Listen(address) = text.parse()?;
+        let problem = "only loopback addresses (127.0.0.1, ::1) are allowed here".to_owned();
+        if address.ip().is_loopback() { Ok(Self(address)) } else { Err(problem) }
     }
 }
 

@@ -28,11 +28,13 @@ mod wait;
 mod why;
 mod words;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use st2sa_doors::{Keys, Secret};
 
-use address::Addresses;
+use address::{Address, Addresses};
 use client::Client;
 use failure::Stop;
 use paper::Paper;
@@ -129,12 +131,32 @@ pub(crate) enum Question {
 /// Options of every question.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// Where an arbitrator answers: host:port or http://host:port; several, comma-separated, are tried in order
+    /// Where an arbitrator answers: host:port, http://host:port or https://host:port; several, comma-separated, are tried in order
     #[arg(long, value_name = "HOST:PORT", env = "ST2SA_ARBITRATOR", default_value = "127.0.0.1:9110")]
     arbitrator: Addresses,
+    #[command(flatten)]
+    keys: KeyOptions,
     /// How to write the answer: for people, or as the arbitrator's own documents
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
     output: Output,
+}
+
+/// How whoever asks shows who they are, where that is asked for.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Certificates and tokens")]
+struct KeyOptions {
+    /// The authority whose certificates are trusted, PEM; given, or with https://, TLS is spoken
+    #[arg(long, value_name = "FILE", env = "ST2SA_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// Your certificate, PEM
+    #[arg(long, value_name = "FILE", env = "ST2SA_CERT_FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The key of --cert-file, PEM
+    #[arg(long, value_name = "FILE", env = "ST2SA_KEY_FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
+    /// A file with your token; the environment's `ST2SA_TOKEN` can have the token itself
+    #[arg(long, value_name = "FILE", env = "ST2SA_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// How an answer is written.
@@ -190,7 +212,21 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
 
 impl Common {
     fn client(&self) -> Result<Client, Stop> {
-        Ok(Client::new(self.arbitrator.clone())?)
+        Ok(Client::new(self.arbitrator.clone(), self.keys.keys(&self.arbitrator))?)
+    }
+}
+
+impl KeyOptions {
+    fn keys(&self, addresses: &Addresses) -> Keys {
+        let Self { ca_file, cert_file, key_file, token_file } = self.clone();
+        Keys {
+            tls: ca_file.is_some() || addresses.iter().any(Address::says_tls),
+            authority: ca_file.filter(|path| path.as_os_str() != crate::doors::SYSTEM),
+            certificate: cert_file,
+            key: key_file,
+            token: token_file,
+            token_text: std::env::var("ST2SA_TOKEN").ok().filter(|token| !token.is_empty()).map(Secret),
+        }
     }
 }
 

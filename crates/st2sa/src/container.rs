@@ -17,7 +17,8 @@ use st2sa_stackstorm::packs::{Folders, Packs};
 use st2sa_stackstorm::partition::Partition;
 
 use crate::alone;
-use crate::arbitrator::{Listen, StoreUrl, wants_registry};
+use crate::arbitrator::{HostPort, Listen, StoreUrl, wants_registry};
+use crate::doors::DoorSettings;
 use crate::logging::{self, LogOptions};
 use crate::settings::{CONTAINER, Flag, Settings};
 
@@ -68,9 +69,15 @@ pub(crate) struct ContainerSettings {
     /// Where triggers go: `stdout`, or `file:PATH` [default: stdout]
     #[arg(long, value_name = "SINK")]
     dispatch: Option<String>,
-    /// Where it answers `GET /active/REF` [default: 127.0.0.1:9111]
+    /// Where it answers `GET /active/REF`; beyond loopback it needs a certificate, see --tls-cert-file [default:
+    /// 127.0.0.1:9111]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+    /// Where arbitrators and people reach it, should that differ from --listen
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    #[command(flatten)]
+    doors: DoorSettings,
     /// Its lock and its socket; best on a tmpfs [default: /run/st2sa/NAME for root; for others below `$XDG_RUNTIME_DIR`, or
     /// in /tmp/user-UID]
     #[arg(long, value_name = "DIR")]
@@ -156,6 +163,8 @@ impl ContainerSettings {
         settings.get::<Runtime>(None, CONTAINER, "runtime");
         let available = settings.get::<Flag>(self.no_ha.then_some("False"), CONTAINER, "ha");
         let listen = settings.get::<Listen>(self.listen.as_deref(), CONTAINER, "listen");
+        let advertise = settings.get::<HostPort>(self.advertise.as_deref(), CONTAINER, "advertise");
+        let (door, keys) = self.doors.read(settings, CONTAINER);
         let state_folder = get(&self.state_dir, "state_dir").map(PathBuf::from);
         let state_folder = state_folder.unwrap_or_else(|| default_state_folder(&name));
         settings.found_out(CONTAINER, "state_dir", &state_folder.display().to_string());
@@ -182,6 +191,9 @@ impl ContainerSettings {
             source: Source { folders, partition, node: name.clone() },
             state_folder,
             listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9111)), |listen| listen.0),
+            advertise: advertise.map(|advertise| advertise.0),
+            door,
+            keys,
             dispatching: dispatch.map_or(Dispatching::Stdout, |sink| sink.0),
             validate_payload,
             libraries,

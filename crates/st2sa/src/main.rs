@@ -1,11 +1,13 @@
 //! The one binary: the arbitrator, the container, both at once on one machine, and what operators ask.
 
+mod access;
 mod alone;
 mod arbitrator;
 mod ask;
 mod check;
 mod config;
 mod container;
+mod doors;
 mod logging;
 mod settings;
 mod up;
@@ -38,6 +40,10 @@ enum Command {
     Check(check::CheckOptions),
     /// Show what counts of each option, and where it came from
     Config(config::ConfigOptions),
+    /// Make certificates, by which containers, arbitrators and people know each other
+    Certificate(access::CertificateOptions),
+    /// Make, list and revoke tokens, by which an arbitrator knows who is there
+    Token(access::TokenOptions),
     #[command(flatten)]
     Ask(ask::Question),
     /// Print a completion script for a shell: `st2sa completions bash > /etc/bash_completion.d/st2sa`
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
             logging::start(&log);
             return st2sa_container::guardian::run(&lease);
         }
+        Command::Certificate(options) => access::certificate(options),
+        Command::Token(options) => access::token(options),
         Command::Ask(question) => answer(question),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "st2sa", &mut std::io::stdout());

@@ -219,7 +219,8 @@ fn masked(value: &str) -> String {
     format!("{scheme}://{place}?{}", masked.collect::<Vec<_>>().join("&"))
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use st2sa_core::names::ArbitratorId;
+use st2sa_doors::Identity;
 use st2sa_proto::rest;
 use tokio::sync::oneshot;
 
@@ -15,7 +16,7 @@ use crate::input::Input;
 /// What has been sent on once is not sent on again: two standbys that hold each other for the leader.
 const SENT_ON: HeaderName = HeaderName::from_static("x-st2sa-sent-on");
 /// What is handed on of a request, and of its answer.
-const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION];
+const KEPT: [HeaderName; 2] = [header::CONTENT_TYPE, header::ACCEPT];
 
 /// Sends a request on to the leader, unless it is for this arbitrator, or there is nobody to send it to.
 pub(super) async fn to_the_leader(State(answers): State<Answers>, request: Request, next: Next) -> Response {
@@ -45,7 +46,13 @@ async fn send_on(answers: &Answers, address: &str, request: Request) -> Response
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long".to_owned(), "send less");
     };
     let query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut asked = answers.http.request(parts.method, format!("http://{address}{query}")).body(body);
+    let caller = &answers.caller;
+    let url = format!("{}://{address}{query}", caller.scheme());
+    let mut asked = caller.http().request(parts.method, url).body(body);
+    // Who it is has been shown here: the leader believes an arbitrator that.
+    if let Some(identity) = parts.extensions.get::<Identity>() {
+        asked = caller.sign_for(asked, identity);
+    }
     for name in KEPT {
         if let Some(value) = parts.headers.get(&name) {
             asked = asked.header(name, value);

@@ -96,8 +96,9 @@ async fn open(
     follow: bool,
 ) -> Result<Option<reqwest::Response>, String> {
     let path = st2sa_proto::rest::LOGS.replace("{ref}", sensor.as_str());
-    let url = format!("http://{address}{path}?lines={lines}&follow={follow}");
-    let request = answers.http.get(url).send();
+    let caller = &answers.caller;
+    let url = format!("{}://{address}{path}?lines={lines}&follow={follow}", caller.scheme());
+    let request = caller.sign(caller.http().get(url)).send();
     let answer = tokio::time::timeout(ANSWER_WITHIN, request).await.map_err(|_| "no answer within 2 s".to_owned())?;
     let answer = answer.map_err(|error| error.to_string())?;
     if answer.status() == StatusCode::NOT_FOUND {

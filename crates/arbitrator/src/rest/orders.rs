@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,18 +13,17 @@ use st2sa_core::placement::Rule;
 use st2sa_proto::rest::{Order, Outcome, Placement, Plan, Switch};
 use tokio::sync::oneshot;
 
-use super::{Answers, bad_body, check_who, documents, problem, stopping};
+use super::signed::Signed;
+use super::{Answers, documents, problem, stopping};
 use crate::input::Input;
 
 /// The arbiter answers once the store has: a heartbeat, or not at all when the leader changes.
 const DECIDED_WITHIN: Duration = Duration::from_secs(5);
-/// Bytes of who orders.
-const WHO_BYTES_AT_MOST: usize = 200;
 /// Sensors named in one sentence.
 const NAMED_AT_MOST: usize = 5;
 
 /// A body that was read, or why not.
-pub(super) type Ordered = Result<Json<Order>, JsonRejection>;
+pub(super) type Ordered = Result<Signed<Order>, Response>;
 
 #[derive(Deserialize)]
 pub(super) struct Supposed {
@@ -175,14 +173,11 @@ pub(super) async fn undrain(State(answers): State<Answers>, Path(name): Path<Str
 }
 
 /// Whether a leadership may be extended while the store is away.
-pub(super) async fn fail_safe(State(answers): State<Answers>, switch: Result<Json<Switch>, JsonRejection>) -> Response {
+pub(super) async fn fail_safe(State(answers): State<Answers>, switch: Result<Signed<Switch>, Response>) -> Response {
     let Switch { who, on } = match switch {
-        Ok(Json(switch)) => switch,
-        Err(error) => return bad_body(&error),
+        Ok(Signed(switch)) => switch,
+        Err(response) => return response,
     };
-    if let Err(response) = check_who(&who, WHO_BYTES_AT_MOST) {
-        return response;
-    }
     tracing::info!(who, on, "an operator turns fail-safe on or off");
     match decided(&answers, who, Verb::FailSafe(on)).await {
         Ok(Answer::Done) => nothing_done(format!("fail-safe is {}", if on { "on" } else { "off" })),
@@ -310,9 +305,7 @@ pub(super) async fn decided(answers: &Answers, who: String, verb: Verb) -> Resul
 
 #[expect(clippy::result_large_err, reason = "an answer, made once a request")]
 fn checked(order: Ordered) -> Result<Order, Response> {
-    let Json(order) = order.map_err(|error| super::bad_body(&error))?;
-    super::check_who(&order.who, WHO_BYTES_AT_MOST)?;
-    Ok(order)
+    order.map(|Signed(order)| order)
 }
 
 /// Also one that no container can load is known.

@@ -1,7 +1,7 @@
 //! The sensors' datastore, for people: what they read and write goes past every fence, under the leadership alone.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,14 +11,13 @@ use st2sa_core::time::Span;
 use st2sa_proto::rest::{NewValue, Order, Outcome, Value};
 use tokio::sync::oneshot;
 
-use super::{Answers, bad_body, bad_query, check_who, problem, stopping};
+use super::signed::Signed;
+use super::{Answers, bad_query, problem, stopping};
 use crate::grpc::{NAME_BYTES_AT_MOST, VALUE_BYTES_AT_MOST};
 use crate::input::Input;
 
 /// Values in one answer.
 const VALUES_AT_MOST: usize = 1_000;
-/// Bytes of who writes.
-const WHO_BYTES_AT_MOST: usize = 200;
 
 #[derive(Deserialize)]
 pub(super) struct Listed {
@@ -54,15 +53,12 @@ pub(super) async fn get(State(answers): State<Answers>, Path(name): Path<String>
 pub(super) async fn set(
     State(answers): State<Answers>,
     Path(name): Path<String>,
-    body: Result<Json<NewValue>, JsonRejection>,
+    body: Result<Signed<NewValue>, Response>,
 ) -> Response {
     let NewValue { who, value, ttl_ms } = match body {
-        Ok(Json(body)) => body,
-        Err(error) => return bad_body(&error),
+        Ok(Signed(body)) => body,
+        Err(response) => return response,
     };
-    if let Err(response) = check_who(&who, WHO_BYTES_AT_MOST) {
-        return response;
-    }
     if name.is_empty() || name.len() > NAME_BYTES_AT_MOST || value.len() > VALUE_BYTES_AT_MOST {
         let error = format!("a name has 1 to {NAME_BYTES_AT_MOST} bytes, a value at most {VALUE_BYTES_AT_MOST}");
         return problem(StatusCode::BAD_REQUEST, error, "choose a shorter one");
@@ -75,15 +71,12 @@ pub(super) async fn set(
 pub(super) async fn delete(
     State(answers): State<Answers>,
     Path(name): Path<String>,
-    order: Result<Json<Order>, JsonRejection>,
+    order: Result<Signed<Order>, Response>,
 ) -> Response {
     let who = match order {
-        Ok(Json(order)) => order.who,
-        Err(error) => return bad_body(&error),
+        Ok(Signed(order)) => order.who,
+        Err(response) => return response,
     };
-    if let Err(response) = check_who(&who, WHO_BYTES_AT_MOST) {
-        return response;
-    }
     match find(&answers, &name).await {
         Ok(Some(_)) => {}
         Ok(None) => return none(&name),

@@ -17,16 +17,31 @@ pub(crate) struct Addresses(Vec<Address>);
 pub(crate) struct Address {
     base: Url,
     shown: String,
+    says_scheme: bool,
 }
 
 impl Addresses {
     /// In the order in which they are tried.
+    /// The same where nothing else is said of how they speak.
+    pub(crate) fn over(mut self, scheme: &str) -> Self {
+        for address in self.0.iter_mut().filter(|address| !address.says_scheme) {
+            // Both are special schemes: one can stand for the other.
+            let _ = address.base.set_scheme(scheme);
+        }
+        self
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> {
         self.0.iter()
     }
 }
 
 impl Address {
+    /// Whether it begins with https://.
+    pub(crate) fn says_tls(&self) -> bool {
+        self.says_scheme && self.base.scheme() == "https"
+    }
+
     /// The address of one document: `path` with `reference` in the place of `{ref}`.
     pub(crate) fn url(&self, path: &str, reference: Option<&str>, query: &[(&str, String)]) -> Url {
         let mut url = self.base.clone();
@@ -84,25 +99,27 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, NotAnAddress> {
         let wrong = |why: &str| NotAnAddress(format!("`{text}` is no address: {why}"));
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some((scheme, _)) => return Err(wrong(&format!("an arbitrator speaks http, not {scheme}"))),
-            None => text,
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) => (Some(scheme), rest),
+            Some((scheme, _)) => return Err(wrong(&format!("an arbitrator speaks http or https, not {scheme}"))),
+            None => (None, text),
         };
-        let mut base = Url::parse(&format!("http://{rest}")).map_err(|error| wrong(&error.to_string()))?;
+        let mut base =
+            Url::parse(&format!("{}://{rest}", scheme.unwrap_or("http"))).map_err(|error| wrong(&error.to_string()))?;
         if !base.username().is_empty() || base.password().is_some() {
             return Err(wrong("an arbitrator asks for no password"));
         }
         if base.path() != "/" || base.query().is_some() || base.fragment().is_some() {
             return Err(wrong("nothing may follow the port"));
         }
-        // A URL that says port 80 looks the same as one that says nothing.
-        if base.port().is_none() && !rest.trim_end_matches('/').ends_with(":80") {
+        // A URL that says its scheme's own port looks the same as one that says nothing.
+        let own = base.port_or_known_default().unwrap_or(PORT);
+        if base.port().is_none() && !rest.trim_end_matches('/').ends_with(&format!(":{own}")) {
             base.set_port(Some(PORT)).map_err(|()| wrong("it takes no port"))?;
         }
         let host = base.host_str().ok_or_else(|| wrong("it names no host"))?;
         let shown = format!("{host}:{}", base.port_or_known_default().unwrap_or(PORT));
-        Ok(Self { base, shown })
+        Ok(Self { base, shown, says_scheme: scheme.is_some() })
     }
 }
 
@@ -120,13 +137,16 @@ mod tests {
 
     #[test]
     fn an_address_is_written_in_several_ways() {
-        for text in ["node-1:9110", "http://node-1:9110", "http://node-1:9110/", "node-1", " node-1 ,"] {
+        for text in
+            ["node-1:9110", "http://node-1:9110", "http://node-1:9110/", "node-1", " node-1 ,", "https://node-1"]
+        {
             assert_eq!(shown(text), ["node-1:9110"], "{text}");
         }
         assert_eq!(shown("[::1]:9000"), ["[::1]:9000"]);
         assert_eq!(shown("[::1]"), ["[::1]:9110"]);
         assert_eq!(shown("node-1:80"), ["node-1:80"]);
         assert_eq!(shown("http://node-1:80/"), ["node-1:80"]);
+        assert_eq!(shown("https://node-1:443/"), ["node-1:443"]);
     }
 
     #[test]
@@ -137,12 +157,23 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_with_the_reason() {
         assert_eq!(refused(""), "no address is given: write host:port");
-        assert_eq!(refused("https://a:1"), "`https://a:1` is no address: an arbitrator speaks http, not https");
+        assert_eq!(refused("ftp://a:1"), "`ftp://a:1` is no address: an arbitrator speaks http or https, not ftp");
         assert_eq!(refused("a:1/v1"), "`a:1/v1` is no address: nothing may follow the port");
         assert_eq!(refused("a:1?x=y"), "`a:1?x=y` is no address: nothing may follow the port");
         assert_eq!(refused("me:secret@a:1"), "`me:secret@a:1` is no address: an arbitrator asks for no password");
         assert_eq!(refused("a:99999"), "`a:99999` is no address: invalid port number");
         assert_eq!(refused(&["a"; 17].join(",")), "17 addresses are too many: at most 16");
+    }
+
+    #[test]
+    fn what_says_nothing_of_tls_is_asked_as_the_keys_say() {
+        let addresses: Addresses = "a:1,http://b:2,https://c:3,d:443".parse().unwrap();
+        let urls = |scheme: &str| -> Vec<String> {
+            let addresses = addresses.clone().over(scheme);
+            addresses.iter().map(|address| address.url("/v1", None, &[]).to_string()).collect()
+        };
+        assert_eq!(urls("https"), ["https://a:1/v1", "http://b:2/v1", "https://c:3/v1", "https://d/v1"]);
+        assert_eq!(urls("http"), ["http://a:1/v1", "http://b:2/v1", "https://c:3/v1", "http://d:443/v1"]);
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use st2sa_doors::{Caller, DoorError, Keys};
 use st2sa_proto::rest::Problem;
 
 use super::address::{Address, Addresses};
 use super::failure::{self, Failure, Kind};
 use super::lines::Lines;
+use crate::settings::with_causes;
 
 /// Until a connection stands: a lost packet is sent again after one second and after three.
 const CONNECT_AT_MOST: Duration = Duration::from_secs(4);
@@ -27,6 +28,7 @@ const DOCUMENT_BYTES_AT_MOST: usize = 128 << 20;
 /// Asks arbitrators.
 pub(crate) struct Client {
     http: reqwest::Client,
+    caller: Caller,
     addresses: Addresses,
 }
 
@@ -55,16 +57,19 @@ pub(crate) struct Document<T> {
 
 impl Client {
     /// A client of the arbitrators at these addresses.
-    pub(crate) fn new(addresses: Addresses) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder()
+    pub(crate) fn new(addresses: Addresses, keys: Keys) -> Result<Self, Failure> {
+        let unusable = |error: DoorError| Failure::of(Kind::Usage, with_causes(&error), None);
+        let caller = Caller::new(keys).map_err(unusable)?;
+        let http = caller
+            .http_builder()
+            .map_err(unusable)?
             .connect_timeout(CONNECT_AT_MOST)
             .read_timeout(SILENCE_AT_MOST)
-            // A standby may name the leader; further than that it leads nowhere.
-            .redirect(Policy::limited(2))
             .user_agent(concat!("st2sa/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::unexpected(format!("failed to prepare: {}", failure::root(&error)), None))?;
-        Ok(Self { http, addresses })
+        let addresses = addresses.over(caller.scheme());
+        Ok(Self { http, caller, addresses })
     }
 
     /// Asks for a document.
@@ -102,7 +107,7 @@ impl Client {
         let unreachable = |reason: &str| {
             Refusal::Here(Failure::unreachable(format!("failed to reach an arbitrator at {address}: {reason}")))
         };
-        let mut asking = self.http.request(request.method.clone(), url);
+        let mut asking = self.caller.sign(self.http.request(request.method.clone(), url));
         if let Some(body) = &request.body {
             asking = asking.json(body);
         }

@@ -35,13 +35,25 @@ const fn spec(
 }
 
 const TIME: &str = "a length of time: `2`, `2s`, `400ms`, `10m`";
-const LOOPBACK: &str = "ADDRESS:PORT; in this release a loopback address";
+const LISTEN: &str = "ADDRESS:PORT; beyond loopback it needs `tls_cert_file`, and `tls_ca_file` or `tokens_file`";
+const PEM: &str = "a PEM file";
+
+const AUTHORITIES: &str = "a PEM file; or `system`, which is for servers' certificates alone";
+const CERTIFICATE: &str = "the certificate that it shows to whoever comes, and to whom it goes; a renewed one is read while it runs; without one there is no TLS";
+const KEY: &str = "the key of `tls_cert_file`";
+const AUTHORITY: &str = "whose certificates it trusts: of those to whom it goes, and of those who come";
+const TOKENS: &str = "the tokens that let their holders in; what changes there counts within seconds";
 
 /// Ours.
 #[rustfmt::skip]
 pub(crate) const OPTIONS: &[Spec] = &[
-    spec(ARBITRATOR, "listen", Some("127.0.0.1:9110"), LOOPBACK, "where containers and people reach the arbitrator"),
+    spec(ARBITRATOR, "listen", Some("127.0.0.1:9110"), LISTEN, "where containers and people reach the arbitrator"),
     spec(ARBITRATOR, "advertise", None, "HOST:PORT", "where other arbitrators and containers reach it, should that differ from `listen`"),
+    spec(ARBITRATOR, "tls_cert_file", None, PEM, CERTIFICATE),
+    spec(ARBITRATOR, "tls_key_file", None, PEM, KEY),
+    spec(ARBITRATOR, "tls_ca_file", None, AUTHORITIES, AUTHORITY),
+    spec(ARBITRATOR, "tokens_file", None, "a file that `st2sa token` writes", TOKENS),
+    spec(ARBITRATOR, "token_file", None, "a file with a token", "its own token, of the role `arbitrator`: what it shows to other arbitrators, and to containers"),
     spec(ARBITRATOR, "data_dir", Some("/var/lib/st2sa/arbitrator"), "a folder", "its own folder: the store, the term, the history"),
     spec(ARBITRATOR, "session_ttl", Some("2s"), TIME, "how long a container may act after the last heartbeat that was answered"),
     spec(ARBITRATOR, "heartbeat", Some("400ms"), "a length of time, at most a quarter of session_ttl", "how often containers send a heartbeat"),
@@ -56,7 +68,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
     spec(CONTAINER, "dispatch", Some("stdout"), "`stdout` or `file:PATH`", "where triggers go"),
     spec(CONTAINER, "runtime", Some("host"), "`host`", "what runs sensors: the host that comes with st2sa, in the pack's own Python"),
     spec(CONTAINER, "ha", Some("True"), "`True` or `False`", "`False`: it runs every sensor that it has by itself, and needs no arbitrator (as --no-ha)"),
-    spec(CONTAINER, "listen", Some("127.0.0.1:9111"), LOOPBACK, "where the container answers `GET /active/REF`"),
+    spec(CONTAINER, "listen", Some("127.0.0.1:9111"), LISTEN, "where the container answers `GET /active/REF`"),
+    spec(CONTAINER, "advertise", None, "HOST:PORT", "where arbitrators and people reach it, should that differ from `listen`"),
+    spec(CONTAINER, "tls_cert_file", None, PEM, CERTIFICATE),
+    spec(CONTAINER, "tls_key_file", None, PEM, KEY),
+    spec(CONTAINER, "tls_ca_file", None, AUTHORITIES, AUTHORITY),
+    spec(CONTAINER, "tokens_file", None, "a file that `st2sa token` writes", TOKENS),
+    spec(CONTAINER, "token_file", None, "a file with a token", "its own token, of the role `container`: what it shows to arbitrators"),
     spec(CONTAINER, "state_dir", None, "a folder; if not given /run/st2sa/NAME for root, else $XDG_RUNTIME_DIR/st2sa/NAME or /tmp/user-UID/st2sa/NAME", "its lock and its socket; best on a tmpfs"),
     spec(CONTAINER, "freeze_limit", Some("30s"), TIME, "a sensor frozen for longer is killed"),
     spec(CONTAINER, "drain_timeout", Some("60s"), TIME, "how long it hands over before it stops by itself"),

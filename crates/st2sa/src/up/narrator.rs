@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde::Deserialize;
+use st2sa_doors::{Caller, Keys};
 use st2sa_proto::rest::{self, HistoryRecord};
 use tokio::runtime::Handle;
 
@@ -76,7 +77,9 @@ impl Narrator {
 /// Has the history said, as it is made.
 pub(super) fn follow_history(runtime: &Handle, arbitrator: SocketAddr, sender: Sender<Happened>) {
     runtime.spawn(async move {
-        let client = reqwest::Client::new();
+        // What is started here listens on loopback, without keys: nothing can be wrong with them.
+        let Ok(caller) = Caller::new(Keys::default()) else { return };
+        let client = caller.http();
         // What was before is no news.
         let began = format!("{:.3}", jiff::Timestamp::now());
         let mut said: Option<HistoryRecord> = None;
