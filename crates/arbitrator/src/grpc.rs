@@ -112,6 +112,8 @@ impl Answers {
                 }
             };
             tokio::select! {
+                // A refusal comes before the end that follows from it.
+                biased;
                 refusal = refusal => match refusal {
                     Ok(status) => return Some((Err(status), None)),
                     Err(_) => answers.refused = None,
@@ -235,10 +237,10 @@ impl DatastoreService for Values {
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyReply>, Status> {
-        let identity = request.extensions().get::<Identity>().cloned();
+        let identity = request.extensions().get::<Identity>().cloned().unwrap_or_else(Identity::of_this_machine);
         let v1::ApplyRequest { sensor, fence, writes } = request.into_inner();
         let sensor = SensorRef::new(checked(sensor)?);
-        if let Some(identity) = identity.filter(|identity| !identity.may_offer(sensor.as_str())) {
+        if !identity.may_offer(sensor.as_str()) {
             return Err(Status::permission_denied(format!("{identity} may not write for {sensor}")));
         }
         let fence = fence.ok_or_else(|| Status::invalid_argument("`fence` is missing"))?;
@@ -252,7 +254,7 @@ impl DatastoreService for Values {
         let token = answered.await.map_err(|_| stopping())?;
         let token = token.ok_or_else(|| Status::failed_precondition("this arbitrator does not lead"))?;
         let grants = self.grants.clone();
-        let still = Box::new(move || grants.allow(&sensor, fence));
+        let still = Box::new(move || grants.allow(&sensor, fence, |holder| identity.may_be(holder.as_str())));
         self.datastore.apply(token, still, writes).await.map_err(|error| failed(&error))?;
         Ok(Response::new(v1::ApplyReply {}))
     }

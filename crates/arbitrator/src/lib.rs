@@ -203,6 +203,7 @@ impl Arbitrator {
             chronicle: chronicle.clone(),
             datastore: Arc::clone(&datastore),
             caller: caller.clone(),
+            door: Arc::clone(&door),
             me: me.clone(),
             since: Instant::now(),
         };

@@ -25,7 +25,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use st2sa_coordination::Datastore;
 use st2sa_core::names::ArbitratorId;
-use st2sa_doors::Caller;
+use st2sa_doors::{Caller, Door};
 use st2sa_proto::rest::{self, HistoryRecord, NDJSON, Problem, Status};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
@@ -50,6 +50,7 @@ pub(crate) struct Answers {
     pub(crate) datastore: Arc<dyn Datastore>,
     /// Goes to other arbitrators, and to containers.
     pub(crate) caller: Caller,
+    pub(crate) door: Arc<Door>,
     /// The arbitrator's lasting id.
     pub(crate) me: ArbitratorId,
     pub(crate) since: Instant,
@@ -116,6 +117,7 @@ async fn status(State(answers): State<Answers>) -> Response {
         Err(response) => return response,
     };
     let mut status = documents::status(&view, answers.me.as_str(), answers.since.elapsed());
+    let own = answers.door.alarms().into_iter().map(|alarm| format!("now: {}: {alarm}", answers.me));
     // A standby knows how it is itself; of sensors and containers the leader alone does.
     if let Some(leader) = forward::leader(&answers).await
         && let Some(leaders) = leaders_status(&answers, &leader).await
@@ -123,6 +125,7 @@ async fn status(State(answers): State<Answers>) -> Response {
         let Status { sensors, containers, alarms, electors, fail_safe, store, .. } = leaders;
         status = Status { sensors, containers, alarms, electors, fail_safe, store, ..status };
     }
+    status.alarms.extend(own);
     Json(status).into_response()
 }
 

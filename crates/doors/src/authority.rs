@@ -102,6 +102,12 @@ pub fn issue(authority: &Path, folder: &Path, wanted: &Wanted, renew: bool) -> R
     Ok(written)
 }
 
+/// When a certificate ends: seconds since 1970.
+pub(crate) fn ends(certificate: &[u8]) -> Option<i64> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// Who a certificate says its holder is.
 ///
 /// # Errors

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
 use axum::http::{HeaderName, header};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ServerConfig};
@@ -21,6 +22,11 @@ use crate::{DoorError, authority, pem};
 pub(crate) const ON_BEHALF: HeaderName = HeaderName::from_static("x-st2sa-on-behalf-of");
 /// How often it is looked whether a file has changed: a token that is revoked is of use for no longer.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Seconds.
+const DAY: i64 = 24 * 60 * 60;
+/// Days before the end of a certificate from which on it is an alarm: two weeks are enough to find whoever renews it.
+const WARNED_DAYS: i64 = 14;
 
 /// The files of a door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +49,15 @@ pub struct Door {
     /// Refusals since the last one that was said, and when that was: whoever knocks for ever fills no log.
     refused: AtomicU64,
     said: AtomicI64,
+    unusable: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Inner {
     tls: Option<Arc<ServerConfig>>,
     tokens: Option<Tokens>,
+    /// When the certificate ends: seconds since 1970.
+    ends: Option<i64>,
     stamps: Vec<Stamp>,
 }
 
@@ -73,7 +82,7 @@ impl Door {
         check(&files, listen)?;
         let inner = Inner::read(&files)?;
         let inner = RwLock::new(Arc::new(inner));
-        Ok(Self { files, inner, refused: AtomicU64::new(0), said: AtomicI64::new(0) })
+        Ok(Self { files, inner, refused: AtomicU64::new(0), said: AtomicI64::new(0), unusable: AtomicBool::new(false) })
     }
 
     /// Whether TLS is spoken here.
@@ -99,7 +108,9 @@ impl Door {
                 continue;
             }
             tried = stamps;
-            match Inner::read(&self.files) {
+            let read = Inner::read(&self.files);
+            self.unusable.store(read.is_err(), Ordering::Relaxed);
+            match read {
                 Ok(inner) => {
                     *self.inner.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(inner);
                     tracing::info!("certificates and tokens were read again");
@@ -109,6 +120,23 @@ impl Door {
                 }
             }
         }
+    }
+
+    /// What is wrong, or will be soon, for people.
+    pub fn alarms(&self) -> Vec<String> {
+        let mut alarms = Vec::new();
+        if self.unusable.load(Ordering::Relaxed) {
+            alarms.push("certificates or tokens have changed, and cannot be used: the old ones still count".to_owned());
+        }
+        let left = self.inner().ends.map(|ends| ends - tokens::now());
+        match left {
+            Some(left) if left <= 0 => alarms.push("the certificate has expired: nobody trusts it any more".to_owned()),
+            Some(left) if left < WARNED_DAYS * DAY => {
+                alarms.push(format!("the certificate expires in {} days: renew it", left / DAY));
+            }
+            _ => {}
+        }
+        alarms
     }
 
     /// How TLS is spoken now.
@@ -194,15 +222,24 @@ impl Inner {
         // Before they are read: what changes meanwhile is read again.
         let stamps = stamps(files);
         let tokens = files.tokens.as_deref().map(Tokens::read).transpose()?;
-        let tls = match (&files.certificate, &files.key) {
-            (Some(certificate), Some(key)) => Some(tls(certificate, key, files)?),
-            _ => None,
+        let (tls, ends) = match (&files.certificate, &files.key) {
+            (Some(certificate), Some(key)) => {
+                let shown = pem::certificates(certificate)?;
+                let ends = shown.first().and_then(|certificate| authority::ends(certificate));
+                (Some(tls(certificate, shown, key, files)?), ends)
+            }
+            _ => (None, None),
         };
-        Ok(Self { tls, tokens, stamps })
+        Ok(Self { tls, tokens, ends, stamps })
     }
 }
 
-fn tls(certificate: &Path, key: &Path, files: &DoorFiles) -> Result<Arc<ServerConfig>, DoorError> {
+fn tls(
+    certificate: &Path,
+    shown: Vec<CertificateDer<'static>>,
+    key: &Path,
+    files: &DoorFiles,
+) -> Result<Arc<ServerConfig>, DoorError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let unusable = |error: rustls::Error| DoorError::content(certificate, error.to_string());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -219,7 +256,7 @@ fn tls(certificate: &Path, key: &Path, files: &DoorFiles) -> Result<Arc<ServerCo
             )
         }
     };
-    let mut config = builder.with_single_cert(pem::certificates(certificate)?, pem::key(key)?).map_err(unusable)?;
+    let mut config = builder.with_single_cert(shown, pem::key(key)?).map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // A session that is resumed would not be looked at again.
     config.session_storage = Arc::new(NoServerSessionStorage {});

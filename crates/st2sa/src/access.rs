@@ -178,8 +178,8 @@ pub(crate) fn token(options: TokenOptions) -> anyhow::Result<ExitCode> {
             if out.as_ref().is_some_and(|out| out.exists()) {
                 return Err(BadSetting::new("--out names a file that is there already").into());
             }
-            let token =
-                tokens::create(file, tokens::Wanted { name, role: role.into(), limits, days }).map_err(|error| wrong(&error))?;
+            let token = tokens::create(file, tokens::Wanted { name, role: role.into(), limits, days })
+                .map_err(|error| wrong(&error))?;
             match out {
                 Some(out) => files::write_secret(&out, format!("{token}\n").as_bytes())?,
                 None => println!("{token}"),

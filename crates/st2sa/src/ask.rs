@@ -47,7 +47,7 @@ Exit codes:
   1  the answer is no: there is no such sensor, or it has no log
   2  wrong usage
   3  no arbitrator could be reached
-  4  an arbitrator answered what this release does not understand
+  4  an arbitrator did not let you in, or answered what this release does not understand
 
 Where stdout is no terminal nothing is cut, no column is left out, and there is no colour (nor where NO_COLOR is set).";
 
@@ -61,7 +61,7 @@ Exit codes:
   1  no: there is no such thing, or it cannot be done, and why
   2  wrong usage, or it would have to ask and there is no terminal (add --yes)
   3  no arbitrator could be reached: nothing was done
-  4  an arbitrator answered what this release does not understand
+  4  an arbitrator did not let you in, or answered what this release does not understand
   5  it may have been done: the leader changed, or the store did not answer
   6  not confirmed: nothing was done
   7  ordered, but not done within the time";

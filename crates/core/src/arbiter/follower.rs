@@ -22,6 +22,8 @@ pub(super) struct Follower {
     pub(super) probe: Option<Probe>,
     /// In the electors' list, as far as it knows; one that is not asks the leader to be.
     pub(super) elector: bool,
+    /// Nobody leads, and the store has said since that this one may not.
+    pub(super) outside: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +45,7 @@ pub(super) struct Probe {
 
 impl Follower {
     pub(super) fn starting(now: Time, not_before: Time) -> Self {
-        Self { not_before, barred_until: now, look_at: now, asked: None, probe: None, elector: true }
+        Self { not_before, barred_until: now, look_at: now, asked: None, probe: None, elector: true, outside: false }
     }
 
     pub(super) fn next_deadline(&self, promised_until: Time) -> Option<(Time, &'static str)> {
@@ -72,7 +74,12 @@ impl Arbiter {
         if leader.is_none() && self.seen.is_some() {
             follower.look_at = follower.look_at.min(now);
         }
+        follower.outside &= leader.is_none();
+        let is_new = leader != self.seen;
         self.seen = leader;
+        if is_new {
+            self.ask_to_elect();
+        }
     }
 
     pub(super) fn follow(&mut self, now: Time) {
@@ -129,6 +136,7 @@ impl Arbiter {
             Reply::Won { term, longest_ttl } => self.on_won(now, asked, term, longest_ttl),
             Reply::NotWon { leader, elector } => {
                 follower.elector = elector;
+                follower.outside = leader.is_none() && !elector;
                 self.look(now, leader);
                 self.ask_to_elect();
             }
@@ -149,6 +157,7 @@ impl Arbiter {
         }
         if let Role::Follower(follower) = &mut self.role {
             follower.look_at = if leader.is_some() { slow } else { soon };
+            follower.outside &= leader.is_none();
         }
         self.seen = leader;
     }

@@ -123,10 +123,10 @@ impl Arbiter {
         Some((&leadership.electors.0, store))
     }
 
-    /// Whether it may campaign, as far as it knows: not where the store's list of electors leaves it out.
+    /// Whether it may campaign, as far as it knows: not where nobody leads, and the store's list of electors leaves it out.
     pub fn is_elector(&self) -> bool {
         match &self.role {
-            Role::Follower(follower) => follower.elector,
+            Role::Follower(follower) => !follower.outside,
             Role::Leader(_) => true,
         }
     }

@@ -10,6 +10,7 @@ mod cursor;
 mod damage;
 mod debugger;
 mod documents;
+mod doors;
 mod explained;
 mod health;
 mod hung;

@@ -2,9 +2,9 @@
 
 use super::build::*;
 use crate::arbiter::{Command, Event};
-use crate::engine::{Check, Key, Reply, Request, Transaction, Value, Write};
+use crate::engine::{Check, Key, LeaderSeen, Reply, Request, Transaction, Value, Write};
 use crate::message::ToPeer;
-use crate::names::RequestId;
+use crate::names::{RequestId, Term};
 
 fn announces(of: &str) -> Event {
     Event::Peer { from: id(of), message: ToPeer::Elector }
@@ -63,4 +63,32 @@ fn a_newcomer_that_announces_itself_while_the_store_is_away_is_written_when_it_i
     let write = rig.request();
     let commands = rig.answer(again, Reply::Done);
     assert!(commands.contains(&writes(write, 1, &["l1", "l2"])), "{commands:?}");
+}
+
+#[test]
+fn a_standby_that_hears_of_a_new_leader_announces_itself_at_once() {
+    let mut config = config();
+    config.peers.clear();
+    let mut rig = Rig::started(config, at(0));
+    let first = rig.request();
+    rig.take(Event::Wake);
+    rig.answer(first, Reply::NotWon { leader: None, elector: true });
+    let seen = Some(LeaderSeen { arbitrator: id("l9"), term: Term(4) });
+    let announced = Command::Peer { to: id("l9"), message: ToPeer::Elector };
+    assert_eq!(rig.take(Event::LeaderSeen(seen.clone())), [Command::Remember(Term(4)), announced]);
+    assert_eq!(rig.take(Event::LeaderSeen(seen)), []);
+}
+
+#[test]
+fn whether_it_may_lead_is_said_only_once_the_store_has_said_so() {
+    let mut rig = Rig::started(config(), at(0));
+    let first = rig.request();
+    rig.take(Event::Wake);
+    rig.answer(first, Reply::NotWon { leader: None, elector: false });
+    assert!(!rig.arbiter.is_elector());
+    rig.take(Event::LeaderSeen(Some(LeaderSeen { arbitrator: id("l2"), term: Term(4) })));
+    assert!(rig.arbiter.is_elector());
+    // Meanwhile the leader may have put it on the list: it is not known before it has tried.
+    rig.take(Event::LeaderSeen(None));
+    assert!(rig.arbiter.is_elector());
 }
