@@ -252,7 +252,7 @@ impl Shell {
             (_, Stands::By(None)) => tracing::info!("nobody leads"),
             (_, Stands::Outside) => tracing::warn!(
                 "nobody leads, and this arbitrator may not: it is not in the store's list of electors; start one of \
-                 those again with its data folder (docs/stores.md says what to do where there is none left)"
+                 those again with its data folder, or see `st2sa arbitrator admit`"
             ),
             (Stands::By(_) | Stands::Outside, Stands::Leads(Some(term), _)) => tracing::info!(%term, "leads"),
             (_, Stands::Leads(None, _)) => tracing::warn!("the leadership has lapsed"),

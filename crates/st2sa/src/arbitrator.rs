@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use st2sa_arbitrator::policy::PolicyFile;
 use st2sa_arbitrator::{Options, StartError};
 use st2sa_coordination::store::Store;
@@ -14,6 +14,7 @@ use st2sa_coordination::url::UrlError;
 use st2sa_core::time::Span;
 use st2sa_core::timing::Timing;
 
+use crate::admit::{self, AdmitOptions};
 use crate::doors::DoorSettings;
 use crate::logging::{self, LogOptions};
 use crate::settings::{ARBITRATOR, BadSetting, Flag, Settings};
@@ -33,11 +34,21 @@ Exit codes:
 /// Options of the arbitrator.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ArbitratorOptions {
+    #[command(subcommand)]
+    order: Option<ArbitratorOrder>,
     #[command(flatten)]
     settings: ArbitratorSettings,
     #[command(flatten)]
     log: LogOptions,
+}
+
+/// What else can be asked for.
+#[derive(Subcommand, Debug)]
+enum ArbitratorOrder {
+    /// Let a new arbitrator lead, where every one that may is gone for good
+    Admit(Box<AdmitOptions>),
 }
 
 /// What can be set.
@@ -83,6 +94,10 @@ pub(crate) struct ArbitratorSettings {
 
 /// Runs an arbitrator until it is stopped.
 pub(crate) fn run(options: &ArbitratorOptions) -> anyhow::Result<ExitCode> {
+    if let Some(ArbitratorOrder::Admit(options)) = &options.order {
+        admit::run(options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     logging::start(&options.log);
     let settings = options.settings.files()?;
     let options = options.settings.read(&settings)?;

@@ -1,6 +1,7 @@
 //! The one binary: the arbitrator, the container, both at once on one machine, and what operators ask.
 
 mod access;
+mod admit;
 mod alone;
 mod arbitrator;
 mod ask;
