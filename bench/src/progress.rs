@@ -1,5 +1,6 @@
 //! One line on the terminal that says how far a measurement is.
 
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 /// How often the line is written while time passes.
@@ -22,14 +23,19 @@ impl Progress {
     }
 
     fn say(&mut self, line: &str) {
-        eprint!("\r{line:<width$}", width = self.width);
-        self.width = line.chars().count();
+        // A log has no use for it.
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{line:<width$}", width = self.width);
+            self.width = line.chars().count();
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        eprint!("\r{:width$}\r", "", width = self.width);
+        if self.width > 0 {
+            eprint!("\r{:width$}\r", "", width = self.width);
+        }
     }
 }
 
