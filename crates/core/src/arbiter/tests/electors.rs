@@ -2,9 +2,9 @@
 
 use super::build::*;
 use crate::arbiter::{Command, Event};
-use crate::engine::{Check, Key, Reply, Request, Transaction, Value, Write};
+use crate::engine::{Check, Key, LeaderSeen, Reply, Request, Transaction, Value, Write};
 use crate::message::ToPeer;
-use crate::names::RequestId;
+use crate::names::{RequestId, Term};
 
 fn announces(of: &str) -> Event {
     Event::Peer { from: id(of), message: ToPeer::Elector }
@@ -25,6 +25,23 @@ fn elected() -> (Rig, RequestId) {
     let (mut rig, read) = Rig::elected(config());
     rig.stored.electors = (electors(&["l1"]), 1);
     (rig, read)
+}
+
+#[test]
+fn a_leader_that_is_deposed_before_its_list_is_written_asks_its_successor_to_be_on_the_next_one() {
+    let (mut rig, _) = Rig::elected(config());
+    rig.now = at(400);
+    let renewal = rig.request();
+    rig.take(Event::Wake);
+    rig.answer(renewal, Reply::NotLeader);
+    // A peer that it knows, and that has not heard of it.
+    let successor = Some(LeaderSeen { arbitrator: id("l2"), term: Term(2) });
+    rig.take(Event::LeaderSeen(successor.clone()));
+    rig.now = at(3_000);
+    let look = rig.request();
+    assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
+    let asks = Command::Peer { to: id("l2"), message: ToPeer::Elector };
+    assert_eq!(rig.answer(look, Reply::Observed { leader: successor }), [asks]);
 }
 
 #[test]
