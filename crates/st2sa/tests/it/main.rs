@@ -10,6 +10,7 @@ mod cursor;
 mod damage;
 mod debugger;
 mod documents;
+mod engines;
 mod explained;
 mod health;
 mod hung;

@@ -8,10 +8,9 @@ use st2sa_testbed::{
 };
 
 use super::Store;
+use crate::engines::ARBITRATORS;
 use crate::scene::{SETTLES, SLACK, sensors_of};
 
-/// Arbitrators of each test.
-const ARBITRATORS: usize = 3;
 /// How long a leadership lasts by default, on the store where it lasts longest.
 const LEADER_TTL: Duration = Duration::from_secs(4);
 /// So much is asked of a leader while it stands still.
