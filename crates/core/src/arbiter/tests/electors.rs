@@ -37,7 +37,7 @@ fn a_leader_that_is_deposed_before_its_list_is_written_asks_its_successor_to_be_
     // A peer that it knows, and that has not heard of it.
     let successor = Some(LeaderSeen { arbitrator: id("l2"), term: Term(2) });
     rig.take(Event::LeaderSeen(successor.clone()));
-    rig.now = at(3_000);
+    rig.now = at(5_000);
     let look = rig.request();
     assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
     let asks = Command::Peer { to: id("l2"), message: ToPeer::Elector };
