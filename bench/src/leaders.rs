@@ -4,53 +4,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-use st2sa_proto::rest::{Status, word};
-use st2sa_testbed::{Etcd, Program, RedisServer, Signal, ZooKeeperServer, longest_gap};
+use st2sa_testbed::{Program, Signal, longest_gap};
 
 use crate::probes::{INTERVAL, PATIENCE, Scene};
 use crate::report;
+use crate::stores::{Store, Which};
 
-/// Arbitrators that share the store.
-const ARBITRATORS: usize = 3;
 /// Probes that poll all the while.
 const PROBES: u32 = 20;
 /// The time after a leader's death in which a pause of polling is looked for.
 const AFTERWARDS: Duration = Duration::from_secs(4);
-
-/// Which store.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
-    Etcd,
-    Redis,
-    Zookeeper,
-}
-
-/// The store, for as long as it is wanted.
-enum Store {
-    Etcd(Etcd),
-    Redis(RedisServer),
-    ZooKeeper(ZooKeeperServer),
-}
-
-impl Store {
-    fn start(which: Which) -> Self {
-        match which {
-            Which::Etcd => Self::Etcd(Etcd::start()),
-            Which::Redis => Self::Redis(RedisServer::start()),
-            // Ticks as they are by default: sessions last four seconds.
-            Which::Zookeeper => Self::ZooKeeper(ZooKeeperServer::start_with("tickTime=2000\n")),
-        }
-    }
-
-    fn url(&self) -> String {
-        match self {
-            Self::Etcd(server) => server.url(),
-            Self::Redis(server) => format!("redis://{}", server.address()),
-            Self::ZooKeeper(server) => server.url(),
-        }
-    }
-}
 
 /// Measures kills and resignations on one store.
 pub(crate) fn run(binary: &Path, which: Which, kills: u32) -> ExitCode {
@@ -75,20 +38,15 @@ pub(crate) fn run(binary: &Path, which: Which, kills: u32) -> ExitCode {
 fn ends(binary: &Path, which: Which, kills: u32, signal: Signal) -> (Vec<Duration>, Vec<Duration>, usize) {
     // One's own: on a store that others used, their electors alone may lead.
     let store = Store::start(which);
-    let (scene, mut arbitrators) = Scene::shared(binary, PROBES, ARBITRATORS, &store.url());
+    let (scene, mut arbitrators) = Scene::shared(binary, PROBES, &store.url());
     let before = scene.testbed.placement(&scene.probes);
     let (mut elected, mut pauses) = (Vec::new(), Vec::new());
     for _ in 0..kills {
         scene.wait_until_whole();
-        let (leader, term) = leader(&scene);
+        let (leader, term) = scene.leader();
         let since = Instant::now();
         arbitrators[leader].kill(signal);
-        scene.testbed.eventually(PATIENCE, "another one leads", || {
-            let others = (0..ARBITRATORS).filter(|number| *number != leader);
-            others
-                .filter_map(|number| scene.testbed.status_of(number))
-                .find(|status| leads(status) && status.term > term)
-        });
+        scene.until_another_leads(leader, term);
         elected.push(since.elapsed());
         arbitrators[leader].wait(PATIENCE);
         // The time measured is all over: no condition can tell that nothing happened in it.
@@ -107,17 +65,4 @@ fn ends(binary: &Path, which: Which, kills: u32, signal: Signal) -> (Vec<Duratio
     drop::<Vec<Program>>(arbitrators);
     drop(store);
     (elected, pauses, moved)
-}
-
-fn leads(status: &Status) -> bool {
-    status.role == word::LEADER
-}
-
-fn leader(scene: &Scene) -> (usize, u64) {
-    scene.testbed.eventually(PATIENCE, "somebody leads whom every other one may follow", || {
-        (0..ARBITRATORS).find_map(|number| {
-            let status = scene.testbed.status_of(number).filter(leads)?;
-            (status.electors.len() == ARBITRATORS).then_some((number, status.term))
-        })
-    })
 }

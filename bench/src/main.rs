@@ -1,14 +1,20 @@
 //! Measurements on real processes, run as `cargo xtask bench NAME`. Nothing here passes or fails by a time: it prints
 //! what it has seen.
 
+mod away;
 mod failover;
+mod frozen;
 mod leaders;
+mod load;
 mod moves;
 mod probes;
+mod progress;
 mod report;
+mod stores;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +31,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Measure {
+    /// What it costs when the store of three arbitrators is killed and comes back, with fail-safe on and off
+    ///
+    /// 20 probes poll every 200 ms. With fail-safe on: the longest time between two polls, while the store is away and when
+    /// it comes back. With fail-safe off: when the last poll began, and how soon polling went on by itself.
+    Away {
+        /// The store
+        #[arg(long, value_enum)]
+        store: stores::Which,
+        /// How many seconds it is away
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// How long sensors pause when something is killed: a node, a container, a sensor's process, the arbitrator
     ///
     /// Two containers with default timing; probes poll every 200 ms. For each kind of kill it prints how often it was
@@ -34,14 +52,44 @@ enum Measure {
         #[arg(long, default_value_t = 30)]
         kills: u32,
     },
+    /// What a leader still does that stood still for three times as long as its leadership lasts, and wakes
+    ///
+    /// A container that stays with that leader whatever happens sends it heartbeats and writes while it is frozen; what comes of
+    /// them once it is thawed is counted, and what the other containers obey of it.
+    Frozen {
+        /// The store
+        #[arg(long, value_enum)]
+        store: stores::Which,
+        /// How often a leader is frozen
+        #[arg(long, default_value_t = 10)]
+        times: u32,
+    },
     /// What it costs when the leader of three arbitrators on a shared store dies, or resigns
     Leaders {
         /// The store
         #[arg(long, value_enum)]
-        store: leaders::Which,
+        store: stores::Which,
         /// How often it dies, and resigns
         #[arg(long, default_value_t = 20)]
         kills: u32,
+    },
+    /// What the store is asked while nothing happens: operations a second, by the store's own count
+    ///
+    /// Every sensor is ACTIVE on a container and polls, without any effect; every container is a process of its own and
+    /// finds the leader through the store. A thousand sensors are a thousand Python processes: some 8 GiB.
+    Load {
+        /// The store
+        #[arg(long, value_enum)]
+        store: stores::Which,
+        /// How many sensors
+        #[arg(long, default_value_t = 1_000)]
+        sensors: usize,
+        /// How many containers
+        #[arg(long, default_value_t = 20)]
+        containers: usize,
+        /// How many seconds are counted
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
     },
     /// How long sensors pause when an operator moves them: one by one, by a drain, in a rolling upgrade
     Moves {
@@ -64,8 +112,14 @@ fn main() -> ExitCode {
         }
     };
     match measure {
+        Measure::Away { store, seconds } => away::run(&binary, store, Duration::from_secs(seconds.max(10))),
         Measure::Failover { kills } => failover::run(&binary, kills.max(1)),
+        Measure::Frozen { store, times } => frozen::run(&binary, store, times.max(1)),
         Measure::Leaders { store, kills } => leaders::run(&binary, store, kills.max(1)),
+        Measure::Load { store, sensors, containers, seconds } => {
+            let over = Duration::from_secs(seconds.max(1));
+            load::run(&binary, store, load::Size { sensors, containers: containers.max(1), over })
+        }
         Measure::Moves { moves, drained } => moves::run(&binary, moves.max(1), drained.max(1)),
     }
 }

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use st2sa_proto::rest::{Status, word};
 use st2sa_testbed::{Poll, Program, Source, Testbed};
 
 /// How often the probes poll.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
 /// Whatever is waited for comes within this, or the measurement is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Arbitrators that share a store.
+pub(crate) const ARBITRATORS: usize = 3;
 
 /// Everything that runs.
 pub(crate) struct Scene {
@@ -29,10 +32,10 @@ impl Scene {
     }
 
     /// The same with several arbitrators on the store of this url.
-    pub(crate) fn shared(binary: &Path, probes: u32, arbitrators: usize, url: &str) -> (Self, Vec<Program>) {
-        let testbed = Testbed::for_arbitrators(binary, arbitrators);
-        let start = |number| testbed.arbitrator_on(number, url, &["--log=warn"]);
-        let arbitrators = (0..arbitrators).map(start).collect();
+    pub(crate) fn shared(binary: &Path, probes: u32, url: &str) -> (Self, Vec<Program>) {
+        let testbed = Testbed::for_arbitrators(binary, ARBITRATORS);
+        let start = |number| testbed.arbitrator_on(number, url, &[]);
+        let arbitrators = (0..ARBITRATORS).map(start).collect();
         (Self::around(testbed, None, probes), arbitrators)
     }
 
@@ -47,7 +50,7 @@ impl Scene {
             eprintln!("error: the probes cannot be written: {error}");
             std::process::exit(1);
         });
-        let containers = ["a", "b"].map(|name| testbed.container_in(name, name, &["--log=warn"]));
+        let containers = ["a", "b"].map(|name| testbed.container_in(name, name, &[]));
         let probes = (1..=probes).map(|number| format!("probe.Probe{number:02}")).collect();
         let scene = Self { testbed, source, arbitrator, containers, probes };
         scene.wait_until_whole();
@@ -59,7 +62,8 @@ impl Scene {
         self.testbed.eventually(PATIENCE, "every probe runs and has a standby", || {
             self.testbed.placement(&self.probes)?;
             let sensors = self.testbed.sensors()?;
-            let ready = sensors.iter().all(|sensor| {
+            let mut probes = sensors.iter().filter(|sensor| self.probes.contains(&sensor.reference));
+            let ready = probes.all(|sensor| {
                 sensor.instances.len() == 2 && sensor.instances.iter().any(|instance| instance.state == "ready")
             });
             ready.then_some(())
@@ -68,6 +72,25 @@ impl Scene {
         for probe in &self.probes {
             self.next(probe, since);
         }
+    }
+
+    /// Which of several arbitrators leads, and in which term, once every other one may follow it.
+    pub(crate) fn leader(&self) -> (usize, u64) {
+        self.testbed.eventually(PATIENCE, "somebody leads whom every other one may follow", || {
+            (0..ARBITRATORS).find_map(|number| {
+                let status = self.testbed.status_of(number).filter(leads)?;
+                (status.electors.len() == ARBITRATORS).then_some((number, status.term))
+            })
+        })
+    }
+
+    /// Waits until another arbitrator leads, in a later term.
+    pub(crate) fn until_another_leads(&self, than: usize, term: u64) {
+        self.testbed.eventually(PATIENCE, "another one leads", || {
+            let others = (0..ARBITRATORS).filter(|number| *number != than);
+            let mut others = others.filter_map(|number| self.testbed.status_of(number));
+            others.find(|status| leads(status) && status.term > term)
+        });
     }
 
     /// Gives an order as an operator would.
@@ -110,6 +133,10 @@ impl Scene {
             .eventually(PATIENCE, "a probe is ACTIVE", || self.testbed.placement(&self.probes)?.remove(probe));
         usize::from(name == self.containers[1].name())
     }
+}
+
+fn leads(status: &Status) -> bool {
+    status.role == word::LEADER
 }
 
 fn write_pack(folder: &Path, url: &str, probes: u32) -> std::io::Result<()> {

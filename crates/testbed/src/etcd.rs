@@ -1,5 +1,6 @@
 //! etcd for tests: one server, or a cluster of several, on loopback.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -96,6 +97,24 @@ impl Etcd {
     /// Where clients reach it.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many messages of each method it has received from clients, by its own figures (`Range`, `LeaseKeepAlive`):
+    /// a stream is one request, and each message on it counts.
+    #[track_caller]
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        let figures = ask::text(self.health, "/metrics").ok_or("no answer").or_fail("read etcd's figures");
+        let mut counts = BTreeMap::new();
+        for line in figures.lines().filter(|line| line.starts_with("grpc_server_msg_received_total{")) {
+            let method = line.split_once("grpc_method=\"").and_then(|(_, rest)| rest.split_once('"'));
+            let count = line.rsplit_once(' ').and_then(|(_, count)| count.parse::<f64>().ok());
+            if let (Some((method, _)), Some(count)) = (method, count) {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, as a float")]
+                let count = count as u64;
+                *counts.entry(method.to_owned()).or_default() += count;
+            }
+        }
+        counts
     }
 
     /// Where it tells its figures, at `/metrics`.

@@ -8,6 +8,7 @@ mod acting;
 mod ask;
 mod etcd;
 mod failure;
+mod loyal;
 mod packs;
 mod polls;
 mod program;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use acting::can_act;
 pub use etcd::{Certificates, Etcd};
+pub use loyal::{Heard, LoyalContainer};
 pub use packs::Pack;
 pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};
 pub use program::Program;

@@ -1,5 +1,6 @@
 //! Redis for tests: one server, or a master with replicas that sentinels watch.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -48,6 +49,17 @@ impl RedisServer {
     #[track_caller]
     pub fn command(&self, words: &[&str]) -> String {
         command(self.port, words).or_fail(format!("ask Redis for {words:?}"))
+    }
+
+    /// How many commands of each kind it has carried out, by its own figures: those inside of scripts, too.
+    #[track_caller]
+    pub fn commands(&self) -> BTreeMap<String, u64> {
+        let told = self.command(&["INFO", "commandstats"]);
+        let count = |line: &str| {
+            let (command, rest) = line.trim().strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((command.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        told.lines().filter_map(count).collect()
     }
 
     /// Sends it a signal: `KILL`, `STOP`, `CONT`.

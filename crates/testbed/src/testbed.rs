@@ -165,13 +165,20 @@ impl Testbed {
     /// Starts a container that finds the leader through the store of this url.
     #[track_caller]
     pub fn container_on(&self, name: &str, url: &str) -> Program {
+        self.container_with(name, url, &[&format!("--packs={}", self.folder().join("packs").display())])
+    }
+
+    /// The same with flags that say which packs, and more.
+    #[track_caller]
+    pub fn container_with(&self, name: &str, url: &str, flags: &[&str]) -> Program {
         let configuration = self.folder().join(format!("{name}.conf"));
         std::fs::write(&configuration, format!("[coordination]\nurl = {url}\n"))
             .or_fail(format!("write `{}`", configuration.display()));
-        let flags = self.container_flags(name, name);
-        let flags = flags.iter().filter(|flag| !flag.starts_with("--arbitrators="));
+        let own = self.container_flags(name, name);
+        let is_kept = |flag: &&String| !flag.starts_with("--arbitrators=") && !flag.starts_with("--packs=");
+        let own = own.iter().filter(is_kept).map(String::as_str);
         let configuration = format!("--config-file={}", configuration.display());
-        self.program(name, &flags.map(String::as_str).chain([configuration.as_str()]).collect::<Vec<_>>())
+        self.program(name, &own.chain(flags.iter().copied()).chain([configuration.as_str()]).collect::<Vec<_>>())
     }
 
     /// Starts the binary with these arguments. Its logs have this name, with a number if that is taken.

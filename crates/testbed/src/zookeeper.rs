@@ -1,5 +1,6 @@
 //! ZooKeeper for tests: one server, or several that belong together, from Debian's package.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,6 +17,8 @@ use crate::testbed::free_port;
 const TICK_MILLIS: u32 = 200;
 /// Sessions that must not end meanwhile may last this long.
 const SESSION_MILLIS_AT_MOST: u32 = 60_000;
+/// A line of the log for each request, as it is answered.
+const LOGS_REQUESTS: &str = "-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.FinalRequestProcessor=debug";
 /// How long a server that is asked how it is may take.
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// A server that is to stop stands still within this.
@@ -49,6 +52,27 @@ impl ZooKeeperServer {
         let server =
             Server::start(recipe(&folder.path().join("data"), &configuration, &folder), folder, || serves(port));
         Self { server, port }
+    }
+
+    /// Starts one with lines of its own in its configuration that logs each request: [`Self::requests`] counts them.
+    #[track_caller]
+    pub fn start_counting(lines: &str) -> Self {
+        let folder = Server::folder_for("zookeeper");
+        let port = free_port();
+        let configuration = format!("clientPort={port}\nclientPortAddress=127.0.0.1\n{lines}");
+        let mut recipe = recipe(&folder.path().join("data"), &configuration, &folder);
+        recipe.arguments.insert(0, LOGS_REQUESTS.to_owned());
+        Self { server: Server::start(recipe, folder, || serves(port)), port }
+    }
+
+    /// How many requests of each kind it has logged: `ping`, `multi`, `getData`.
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for line in self.server.log().lines().filter(|line| line.contains("Processing request::")) {
+            let kind = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("type:")).unwrap_or("unknown");
+            *counts.entry(kind.to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// Starts several that belong together, and waits until they all serve.

@@ -12,7 +12,7 @@ use super::session::{Counts, Lane, Problem, Session, Trouble, master};
 use super::settings::Settings;
 
 /// How often connections that nobody complains of are looked at, and the replicas counted: three commands each time.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// Connections that worked for less than this are not replaced at once.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 /// How often a server is tried at the start: a busy one may miss a deadline, and one that is wrong is told soon.

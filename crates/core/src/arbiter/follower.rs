@@ -151,7 +151,8 @@ impl Arbiter {
     /// Takes note of who leads; looks again soon where nobody does.
     fn look(&mut self, now: Time, leader: Option<LeaderSeen>) {
         let soon = now + self.jitter();
-        let slow = now + self.config.timing.leader_ttl;
+        // The store tells of every change by itself: this is for what it does not tell.
+        let slow = now + self.config.timing.leader_ttl * 2;
         if let Some(seen) = &leader {
             self.know_term(seen.term);
         }

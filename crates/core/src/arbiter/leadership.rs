@@ -147,6 +147,8 @@ impl Arbiter {
         let Role::Leader(leadership) = &self.role else { return };
         let unanswered: Vec<_> = leadership.pending.values().filter_map(Pending::operators).collect();
         let streams: Vec<_> = leadership.streams.keys().chain(leadership.early.keys()).copied().collect();
+        // Whoever was deposed before its own list was written is on none: it has to ask its successor.
+        let elector = leadership.electors.0.members.contains(&self.config.me);
         for request in unanswered {
             self.outbox.push(Command::Answer { request, answer: super::Answer::Unknown });
         }
@@ -157,6 +159,7 @@ impl Arbiter {
         let mut follower = Follower::starting(now, now);
         follower.barred_until = barred_until;
         follower.look_at = now + self.jitter();
+        follower.elector = elector;
         self.role = Role::Follower(follower);
         self.seen = None;
     }

@@ -178,7 +178,7 @@ fn a_full_disk_stops_no_sensor_and_is_told_and_what_was_stored_stays() {
     let a = bed.container("a");
     bed.eventually(SETTLES, "every sensor is ACTIVE on a", || bed.placement(&sensors));
     let b = bed.container("b");
-    let mut scene = Scene { arbitrator, a, b, source, bed, sensors };
+    let mut scene = Scene::made_of(arbitrator, [a, b], source, bed, sensors);
     scene.until_ready("b");
     disk.fill();
     // A container dies while there is no room: its strike has to be stored before anybody may go on.

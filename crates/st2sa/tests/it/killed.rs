@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use st2sa_testbed::{FAILOVER, Signal};
 
+use crate::engines::{Engine, on_every_engine};
 use crate::scene::{SLACK, SLOW, Scene, TICKER, all_are_on, tickers};
 
 /// A sensor's process that dies is replaced at once.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-#[test]
-fn a_killed_sensor_process_is_replaced_at_once() {
-    let scene = Scene::usual();
+on_every_engine!(a_killed_sensor_process_is_replaced_at_once, the_sensors_of_a_killed_container_go_on_elsewhere);
+
+fn a_killed_sensor_process_is_replaced_at_once(engine: Engine) {
+    let scene = Scene::usual_on(engine);
     for sensor in [TICKER, SLOW] {
         let process = scene.bed.sensor_process(sensor).unwrap();
         let killed = Instant::now();
@@ -38,9 +40,8 @@ fn a_killed_host_is_replaced_with_all_its_sensors() {
     assert_ne!(scene.a.hosts(), hosts);
 }
 
-#[test]
-fn the_sensors_of_a_killed_container_go_on_elsewhere() {
-    let scene = Scene::usual();
+fn the_sensors_of_a_killed_container_go_on_elsewhere(engine: Engine) {
+    let scene = Scene::usual_on(engine);
     let killed = Instant::now();
     scene.a.kill(Signal::KILL);
     scene.polled_within(&scene.sensors, killed, FAILOVER + SLACK);

@@ -12,6 +12,7 @@ mod damage;
 mod debugger;
 mod documents;
 mod doors;
+mod engines;
 mod explained;
 mod health;
 mod hung;

@@ -1,9 +1,12 @@
-//! The scene of most tests: an arbitrator, container `a` with every sensor ACTIVE on it, and container `b` standing by.
+//! The scene of most tests: an arbitrator, or three that share a store, container `a` with every sensor ACTIVE on it, and container `b` standing by.
 
+use std::any::Any;
 use std::time::{Duration, Instant};
 
 use st2sa_proto::rest::{HistoryRecord, word};
-use st2sa_testbed::{Pack, Placement, Poll, Process, Program, Source, Testbed};
+use st2sa_testbed::{Pack, Placement, Poll, Process, Program, Signal, Source, Testbed};
+
+use crate::engines::{ARBITRATORS, Engine};
 
 /// What a swamped machine may take on top of any bound.
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
@@ -14,14 +17,22 @@ pub(crate) const SLOW: &str = "slow.Slow";
 /// One of those that poll every 200 ms.
 pub(crate) const TICKER: &str = "ticker.Ticker01";
 
+/// An arbitrator that has just started leads nobody for so long: `leader_ttl` by any clock, and the margin.
+const KEEPS_STILL_MILLIS: u64 = 2_600;
+
 /// Everything that runs. Programs end before the testbed looks at what they leave.
 pub(crate) struct Scene {
+    /// The only one; the first of those that share a store.
     pub(crate) arbitrator: Program,
+    /// The others that share it.
+    others: Vec<Program>,
     pub(crate) a: Program,
     pub(crate) b: Program,
     pub(crate) source: Source,
     pub(crate) bed: Testbed,
     pub(crate) sensors: Vec<String>,
+    // It goes last: arbitrators are to end without waiting for it.
+    _store: Option<Box<dyn Any>>,
 }
 
 pub(crate) fn testbed() -> Testbed {
@@ -45,30 +56,99 @@ pub(crate) fn tickers(scene: &Scene) -> Vec<String> {
 impl Scene {
     /// Some tickers, and the slow sensor inside a poll.
     pub(crate) fn usual() -> Self {
-        let scene = Self::of(&[Pack::Ticker(6), Pack::Slow]);
+        Self::usual_on(Engine::Embedded)
+    }
+
+    /// The same on any engine.
+    pub(crate) fn usual_on(engine: Engine) -> Self {
+        let scene = Self::on(engine, &[Pack::Ticker(6), Pack::Slow]);
         scene.until_slow_is_inside();
         scene
     }
 
     /// Starts it. None of these sensors is ever moved for balance: a poller without a cursor stays where it is.
     pub(crate) fn of(packs: &[Pack]) -> Self {
-        Self::under(packs, "")
+        Self::on(Engine::Embedded, packs)
+    }
+
+    /// The same on any engine.
+    pub(crate) fn on(engine: Engine, packs: &[Pack]) -> Self {
+        Self::started(engine, packs, "")
     }
 
     /// The same under a policy: YAML below `sensors:`, an entry a line.
     pub(crate) fn under(packs: &[Pack], policy: &str) -> Self {
-        let (bed, source, sensors) = (testbed(), Source::start(), sensors_of(packs));
+        Self::started(Engine::Embedded, packs, policy)
+    }
+
+    fn started(engine: Engine, packs: &[Pack], policy: &str) -> Self {
+        let store = engine.start();
+        let count = if store.is_some() { ARBITRATORS } else { 1 };
+        let bed = Testbed::for_arbitrators(env!("CARGO_BIN_EXE_st2sa"), count);
+        let (source, sensors) = (Source::start(), sensors_of(packs));
         bed.add_packs(packs, &source);
         let file = bed.folder().join("policy.yaml");
         let entries: Vec<String> = policy.lines().map(|line| format!("  {}\n", line.trim())).collect();
         std::fs::write(&file, format!("sensors:\n{}", entries.concat())).unwrap();
-        let arbitrator = bed.arbitrator(&[&format!("--policy={}", file.display())]);
+        let policy = format!("--policy={}", file.display());
+        let start = |number| match &store {
+            None => bed.arbitrator(&[&policy]),
+            Some((_, url)) => bed.arbitrator_on(number, url, &[&policy]),
+        };
+        let (arbitrator, others) = (start(0), (1..count).map(start).collect());
         let a = bed.container("a");
         bed.eventually(SETTLES, "every sensor is ACTIVE on a", || bed.placement(&sensors));
         let b = bed.container("b");
-        let scene = Self { arbitrator, a, b, source, bed, sensors };
+        let store = store.map(|(store, _)| store);
+        let scene = Self { arbitrator, others, a, b, source, bed, sensors, _store: store };
         scene.until_ready("b");
+        scene.until_all_may_lead();
         scene
+    }
+
+    /// Waits until every arbitrator may follow the leader.
+    pub(crate) fn until_all_may_lead(&self) {
+        let count = self.bed.listens().len();
+        self.bed.eventually(SETTLES, "every arbitrator may lead", || {
+            let mut all = (0..count).filter_map(|number| self.bed.status_of(number));
+            all.find(|status| status.role == word::LEADER && (count == 1 || status.electors.len() == count))
+        });
+    }
+
+    /// Kills every arbitrator, and starts all of them again.
+    pub(crate) fn restart_arbitrators(&mut self) {
+        self.every_arbitrator().for_each(Program::end);
+        self.every_arbitrator().for_each(Program::restart);
+    }
+
+    /// Asks one arbitrator after the other to stop, and starts it again before the next.
+    pub(crate) fn replace_arbitrators(&mut self) {
+        for number in 0..self.bed.listens().len() {
+            let Some(arbitrator) = self.every_arbitrator().nth(number) else { return };
+            arbitrator.kill(Signal::TERM);
+            assert_eq!(arbitrator.wait(SETTLES).code(), Some(0), "{}", arbitrator.log());
+            arbitrator.restart();
+            self.bed.eventually(SETTLES, "it may lead, should the next one be asked to stop", || {
+                self.bed.status_of(number).filter(|status| status.uptime_ms >= KEEPS_STILL_MILLIS)
+            });
+            self.until_all_may_lead();
+        }
+    }
+
+    fn every_arbitrator(&mut self) -> impl Iterator<Item = &mut Program> {
+        std::iter::once(&mut self.arbitrator).chain(&mut self.others)
+    }
+
+    /// One that a test has started itself, with an arbitrator that shares no store.
+    pub(crate) fn made_of(
+        arbitrator: Program,
+        containers: [Program; 2],
+        source: Source,
+        bed: Testbed,
+        sensors: Vec<String>,
+    ) -> Self {
+        let [a, b] = containers;
+        Self { arbitrator, others: Vec::new(), a, b, source, bed, sensors, _store: None }
     }
 
     /// Waits until a container stands by for every sensor that is not ACTIVE there.

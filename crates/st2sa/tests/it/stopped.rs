@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use st2sa_machine::processes::below;
 use st2sa_testbed::{FAILOVER, Process, SESSION_TTL, Signal, can_act};
 
+use crate::engines::{Engine, on_every_engine};
 use crate::scene::{SETTLES, SLACK, SLOW, Scene, TICKER, all_are_on, tickers};
 
 /// Stopped for so long.
@@ -59,9 +60,10 @@ fn a_stopped_host_keeps_nobody_from_polling() {
     assert_eq!(scene.history_from(before), []);
 }
 
-#[test]
-fn the_sensors_of_a_stopped_container_run_elsewhere_and_do_not_act_when_it_wakes() {
-    let scene = Scene::usual();
+on_every_engine!(the_sensors_of_a_stopped_container_run_elsewhere_and_do_not_act_when_it_wakes);
+
+fn the_sensors_of_a_stopped_container_run_elsewhere_and_do_not_act_when_it_wakes(engine: Engine) {
+    let scene = Scene::usual_on(engine);
     let held = scene.processes();
     let stopped = Stopped::stop(&scene, scene.a.process());
     scene.polled_by_others(&held, stopped.since, FAILOVER + SLACK);

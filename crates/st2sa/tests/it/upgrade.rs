@@ -1,11 +1,12 @@
 //! A rolling upgrade on one machine: container by container is drained, ended, started anew and used again,
-//! then the arbitrator is; sensors poll all the while.
+//! then each arbitrator is; sensors poll all the while.
 
 use std::time::{Duration, Instant};
 
 use st2sa_proto::rest::word;
 use st2sa_testbed::{Pack, Signal, longest_gap};
 
+use crate::engines::{Engine, on_every_engine};
 use crate::scene::{SETTLES, SLACK, Scene};
 
 /// Two intervals of a ticker: one tick would be missing.
@@ -27,9 +28,10 @@ impl Scene {
     }
 }
 
-#[test]
-fn a_rolling_upgrade_misses_no_tick_and_never_overlaps() {
-    let mut scene = Scene::of(&[Pack::Ticker(8), Pack::Cursor]);
+on_every_engine!(a_rolling_upgrade_misses_no_tick_and_never_overlaps);
+
+fn a_rolling_upgrade_misses_no_tick_and_never_overlaps(engine: Engine) {
+    let mut scene = Scene::on(engine, &[Pack::Ticker(8), Pack::Cursor]);
     let since = Instant::now();
     for name in ["a", "b"] {
         scene.ordered(&["drain", name]);
@@ -42,9 +44,7 @@ fn a_rolling_upgrade_misses_no_tick_and_never_overlaps() {
         let mut undrain = scene.bed.program("undrain", &["undrain", name, &arbitrator]);
         assert!(undrain.wait(SETTLES).success(), "{}", undrain.log());
     }
-    scene.arbitrator.kill(Signal::TERM);
-    assert_eq!(scene.arbitrator.wait(SETTLES).code(), Some(0), "{}", scene.arbitrator.log());
-    scene.arbitrator.restart();
+    scene.replace_arbitrators();
     scene.settled(SETTLES);
     let until = Instant::now();
     let polls = scene.source.polls();

@@ -90,7 +90,7 @@ fn one_that_loses_remembers_the_term_and_looks_again_after_a_while() {
     let commands = rig.answer(request, Reply::NotWon { leader, elector: true });
     assert_eq!(commands, [Command::Remember(Term(4))]);
     let deadline = rig.arbiter.next_deadline();
-    assert_eq!(deadline, Some((rig.now + Span::from_secs(2), "look at the leadership")));
+    assert_eq!(deadline, Some((rig.now + Span::from_secs(4), "look at the leadership")));
 }
 
 #[test]
@@ -134,12 +134,12 @@ fn a_standby_asks_a_leader_that_it_has_never_heard_from_to_be_an_elector() {
     let seen = Reply::NotWon { leader: Some(stranger.clone()), elector: true };
     assert_eq!(rig.answer(first, seen), [Command::Remember(Term(4)), asked.clone()]);
     // Again at each look, until it is heard.
-    rig.now = at(6_000);
+    rig.now = at(8_000);
     let look = rig.request();
     assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
     assert_eq!(rig.answer(look, Reply::Observed { leader: Some(stranger.clone()) }), [asked]);
     rig.take(Event::Peers(vec![id("l9")]));
-    rig.now = at(9_000);
+    rig.now = at(13_000);
     let look = rig.request();
     assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
     assert_eq!(rig.answer(look, Reply::Observed { leader: Some(stranger) }), []);

@@ -28,6 +28,23 @@ fn elected() -> (Rig, RequestId) {
 }
 
 #[test]
+fn a_leader_that_is_deposed_before_its_list_is_written_asks_its_successor_to_be_on_the_next_one() {
+    let (mut rig, _) = Rig::elected(config());
+    rig.now = at(400);
+    let renewal = rig.request();
+    rig.take(Event::Wake);
+    rig.answer(renewal, Reply::NotLeader);
+    // A peer that it knows, and that has not heard of it.
+    let successor = Some(LeaderSeen { arbitrator: id("l2"), term: Term(2) });
+    rig.take(Event::LeaderSeen(successor.clone()));
+    rig.now = at(5_000);
+    let look = rig.request();
+    assert_eq!(rig.take(Event::Wake), [ask(look, Request::Observe)]);
+    let asks = Command::Peer { to: id("l2"), message: ToPeer::Elector };
+    assert_eq!(rig.answer(look, Reply::Observed { leader: successor }), [asks]);
+}
+
+#[test]
 fn a_newcomer_that_announces_itself_before_the_list_is_read_is_on_it_right_after() {
     let (mut rig, read) = elected();
     assert_eq!(rig.take(announces("l2")), []);

@@ -3,15 +3,18 @@
 use std::time::{Duration, Instant};
 
 use st2sa_proto::rest::{Status, word};
-use st2sa_testbed::{FAILOVER, Pack, Placement, Program, SESSION_TTL, Signal, Source, Testbed, longest_gap};
+use st2sa_testbed::{
+    FAILOVER, LoyalContainer, Pack, Placement, Program, SESSION_TTL, Signal, Source, Testbed, longest_gap,
+};
 
 use super::Store;
+use crate::engines::ARBITRATORS;
 use crate::scene::{SETTLES, SLACK, sensors_of};
 
-/// Arbitrators of each test.
-const ARBITRATORS: usize = 3;
 /// How long a leadership lasts by default, on the store where it lasts longest.
 const LEADER_TTL: Duration = Duration::from_secs(4);
+/// So much is asked of a leader while it stands still.
+const WRITES_TO_A_SLEEPER: usize = 10;
 
 /// Three arbitrators on one store, and two containers.
 pub(super) struct Shared<S> {
@@ -48,7 +51,9 @@ impl<S: Store> Shared<S> {
         };
         self.bed.eventually(SETTLES * 2, "every sensor runs and has a standby", || {
             let placement = self.bed.placement(&self.sensors)?;
-            self.bed.sensors()?.iter().all(ready).then_some(placement)
+            let sensors = self.bed.sensors()?;
+            let mut ours = sensors.iter().filter(|sensor| self.sensors.contains(&sensor.reference));
+            ours.all(ready).then_some(placement)
         })
     }
 
@@ -61,6 +66,11 @@ impl<S: Store> Shared<S> {
     /// What the leader says of itself.
     fn status(&self) -> Option<Status> {
         (0..ARBITRATORS).filter_map(|number| self.bed.status_of(number)).find(|status| status.role == word::LEADER)
+    }
+
+    /// What both containers have logged.
+    fn logs(&self) -> [String; 2] {
+        [0, 1].map(|number: usize| self.containers[number].log())
     }
 
     /// Which of the arbitrators leads.
@@ -142,18 +152,44 @@ pub(super) fn a_leader_that_stands_still_is_followed_and_does_nothing_when_it_wa
     let shared = Shared::<S>::start(&[Pack::Ticker(4)]);
     let (before, leader) = (shared.settled(), shared.leader());
     let term = shared.status().unwrap().term;
+    // Whatever becomes of the leader, this one asks no other: what a deposed leader still says or does, it says to it.
+    let loyal = LoyalContainer::bound_to(shared.bed.listens()[leader], "loyal");
+    loyal.write("before");
+    shared.bed.eventually(SETTLES, "a leader in force stores what it is given", || {
+        let heard = loyal.heard();
+        (heard.writes.iter().any(|(_, _, accepted)| accepted.is_ok()) && !heard.acknowledged.is_empty()).then_some(())
+    });
     let since = Instant::now();
     shared.arbitrators[leader].kill(Signal::STOP);
+    for number in 0..WRITES_TO_A_SLEEPER {
+        loyal.write(&format!("asleep{number}"));
+    }
     shared.until_another_leads(leader, term, S::leads_within() + SLACK);
     shared.polled_since(Instant::now(), SETTLES);
     // It sleeps three times as long as its leadership lasts.
     shared.bed.eventually(LEADER_TTL * 4, "it has slept for long", || (since.elapsed() > LEADER_TTL * 3).then_some(()));
     let newer = shared.status().unwrap().term;
+    let logged = shared.logs().map(|log| log.len());
+    let woken = Instant::now();
     shared.arbitrators[leader].kill(Signal::CONT);
     shared.bed.eventually(SETTLES, "it knows that it does not lead", || {
         shared.bed.status_of(leader).filter(|status| status.role == word::STANDS_BY && status.term == newer)
     });
+    shared.bed.eventually(SETTLES, "everything that it was asked asleep is answered", || {
+        (loyal.heard().writes.len() == WRITES_TO_A_SLEEPER + 1).then_some(())
+    });
+    assert_eq!(loyal.heard().since(woken), (0, 0, 0), "{:?}", loyal.heard());
+    for number in 0..WRITES_TO_A_SLEEPER {
+        let (status, value) = shared.bed.document(&format!("/v1/datastore/loyal.loyal:asleep{number}")).unwrap();
+        assert_eq!(status, 404, "{value}");
+    }
     assert_eq!(shared.settled(), before, "a sensor has moved");
+    // Nor did any other container do what it says.
+    for (log, length) in shared.logs().iter().zip(logged) {
+        let of_old_term = |line: &&str| line.contains(&format!("fence={term}."));
+        assert!(log[..length].lines().any(|line| of_old_term(&line)), "none was obeyed before: {log}");
+        assert_eq!(log[length..].lines().find(of_old_term), None, "{log}");
+    }
     shared.polled_since(Instant::now(), SETTLES);
     shared.source.assert_no_overlap();
 }
