@@ -28,7 +28,7 @@ pub enum Pack {
     /// `forker.Forker`: a ticker that has started, in `setup()`, a process in a session of its own, which ignores
     /// SIGTERM and appends its number to [`Pack::grown`] for ever.
     Forker,
-    /// So many sensors `teller.Teller01`, …: each polls every 200 ms, dispatches the next twenty numbers, and notes each one
+    /// So many sensors `teller.Teller01`, …: each polls every 200 ms, dispatches the next fifty numbers, and notes each one
     /// that its dispatch has returned for, see [`Pack::told`].
     Teller(u32),
     /// `cursor.Cursor`: dispatches the next three numbers, then stores the last of them in the datastore.

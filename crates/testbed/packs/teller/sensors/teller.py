@@ -4,7 +4,7 @@ import os
 
 from st2reactor.sensor.base import PollingSensor
 
-BATCH = 20
+BATCH = 50
 
 
 class Teller(PollingSensor):
