@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::etcd::Certificates;
 use crate::failure::OrFail;
 use crate::server::{Recipe, Server};
 use crate::testbed::free_port;
@@ -118,6 +119,20 @@ impl RabbitMqServer {
         let server = Server::start(recipe, folder, || serves(port));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Self { server, _names: names, port, runtime: runtime.or_fail("start a runtime") }
+    }
+
+    /// Starts one that also speaks TLS, with whoever has a certificate, and says on which port.
+    #[track_caller]
+    pub fn start_with_tls(certificates: &Certificates) -> (Self, u16) {
+        let port = free_port();
+        let server = Self::start_with(&format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
+             ssl_options.keyfile = {}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true",
+            certificates.ca.display(),
+            certificates.certificate.display(),
+            certificates.key.display(),
+        ));
+        (server, port)
     }
 
     /// `host:port`.

@@ -242,3 +242,162 @@ impl<R: Remote> Lane<R> {
         let _ = self.shared.inputs.send(input);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    use serde_json::{Value, json};
+    use st2sa_core::time::{Span, Time};
+    use st2sa_machine::clock;
+
+    use super::*;
+    use crate::effects::Dispatch;
+
+    /// What a test waits for comes within this, also on a machine that is swamped.
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    type Judge = dyn Fn(&Record, usize) -> Result<(), Failure> + Send + Sync;
+
+    /// Answers what it is told to of each trigger, with how often that was tried before.
+    struct Judged {
+        judge: Box<Judge>,
+        tries: Mutex<Vec<String>>,
+    }
+
+    impl Remote for Arc<Judged> {
+        async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
+            let mut tries = self.tries.lock().unwrap();
+            let before = tries.iter().filter(|id| **id == record.id).count();
+            tries.push(record.id.clone());
+            (self.judge)(record, before)
+        }
+    }
+
+    struct Rig {
+        lanes: Lanes,
+        remote: Arc<Judged>,
+        told: Receiver<Input>,
+        folder: tempfile::TempDir,
+        _runtime: tokio::runtime::Runtime,
+    }
+
+    impl Rig {
+        fn new(end: Time, judge: impl Fn(&Record, usize) -> Result<(), Failure> + Send + Sync + 'static) -> Self {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let ids: Vec<EntryId> = (1..=9).map(EntryId).collect();
+            let gate = Gate::for_test(end, &SensorRef::new("p.X"), &ids);
+            gate.also_active(&SensorRef::new("p.Y"));
+            let remote = Arc::new(Judged { judge: Box::new(judge), tries: Mutex::default() });
+            let (inputs, told) = channel();
+            let shared = Shared {
+                remote: Arc::clone(&remote),
+                name: "judged".to_owned(),
+                container: ContainerName::new("a"),
+                gate: gate.clone(),
+                inputs,
+                dead_letters: DeadLetters::new(folder.path()),
+                places: Semaphore::new(HANDED_ON_AT_ONCE),
+                back: Notify::new(),
+                trouble: Mutex::default(),
+            };
+            let lines = Lines::new(gate, None).unwrap();
+            let lanes = Lanes::new(shared, lines, runtime.handle().clone());
+            Self { lanes, remote, told, folder, _runtime: runtime }
+        }
+
+        fn open(judge: impl Fn(&Record, usize) -> Result<(), Failure> + Send + Sync + 'static) -> Self {
+            Self::new(clock::now() + Span::from_secs(600), judge)
+        }
+
+        fn put(&self, sensor: &str, id: u128) {
+            let dispatch = Dispatch { trigger: json!("p.t"), payload: json!({}), trace_context: Value::Null };
+            self.lanes.put(Item::new(SensorRef::new(sensor), EntryId(id), dispatch));
+        }
+
+        /// The next word that something is done, as a letter and the id; what is told for people is passed over.
+        fn done(&self) -> (char, u128) {
+            loop {
+                match self.told.recv_timeout(WITHIN).unwrap() {
+                    Input::Published(_, id) => return ('p', id.0),
+                    Input::NotPublished(_, id) => return ('n', id.0),
+                    _ => {}
+                }
+            }
+        }
+
+        fn tries(&self) -> Vec<u128> {
+            let tries = self.remote.tries.lock().unwrap();
+            tries.iter().map(|id| u128::from_str_radix(id, 16).unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn what_waits_holds_up_its_own_sensor_and_nobody_else() {
+        let refuses = Arc::new(AtomicBool::new(true));
+        let own = Arc::clone(&refuses);
+        let rig = Rig::open(move |record, _| match record.sensor == "p.X" && own.load(Ordering::SeqCst) {
+            true => Err(Failure::NotNow("503".to_owned())),
+            false => Ok(()),
+        });
+        for id in [1, 2] {
+            rig.put("p.X", id);
+        }
+        for id in [3, 4, 5] {
+            rig.put("p.Y", id);
+        }
+        assert_eq!([rig.done(), rig.done(), rig.done()], [('p', 3), ('p', 4), ('p', 5)]);
+        refuses.store(false, Ordering::SeqCst);
+        assert_eq!([rig.done(), rig.done()], [('p', 1), ('p', 2)]);
+        let of_x: Vec<u128> = rig.tries().into_iter().filter(|id| *id < 3).collect();
+        assert!(of_x.is_sorted(), "{of_x:?}");
+    }
+
+    #[test]
+    fn what_is_refused_for_good_is_kept_and_the_next_goes_on() {
+        let rig = Rig::open(|record, _| match record.id.ends_with('1') {
+            true => Err(Failure::Never("400".to_owned())),
+            false => Ok(()),
+        });
+        rig.put("p.X", 1);
+        rig.put("p.X", 2);
+        assert!(matches!(rig.told.recv_timeout(WITHIN), Ok(Input::DeadLetter(..))));
+        assert_eq!([rig.done(), rig.done()], [('p', 1), ('p', 2)]);
+        let letters = std::fs::read_to_string(rig.folder.path().join("dead-letters.jsonl")).unwrap();
+        assert_eq!(letters.lines().count(), 1);
+        assert_eq!(rig.tries(), [1, 2]);
+    }
+
+    #[test]
+    fn after_the_leases_end_nothing_is_handed_on() {
+        let rig = Rig::new(clock::now(), |_, _| Ok(()));
+        rig.put("p.X", 1);
+        assert_eq!((rig.done(), rig.tries()), (('n', 1), vec![]));
+    }
+
+    #[test]
+    fn what_the_session_hands_on_again_is_there_once() {
+        let rig = Rig::open(|_, before| if before == 0 { Err(Failure::Away("no".to_owned())) } else { Ok(()) });
+        for _ in 0..3 {
+            rig.put("p.X", 1);
+        }
+        assert_eq!(rig.done(), ('p', 1));
+        rig.put("p.X", 1);
+        assert_eq!((rig.done(), rig.tries()), (('p', 1), vec![1, 1]));
+    }
+
+    #[test]
+    fn people_are_told_why_a_sensor_waits_and_when_it_does_no_more() {
+        let rig = Rig::open(|_, before| if before == 0 { Err(Failure::Away("no".to_owned())) } else { Ok(()) });
+        rig.put("p.X", 1);
+        let said = |input| match input {
+            Input::Sink(sensor, problem) => (sensor.map(|sensor| sensor.to_string()), problem),
+            other => panic!("{other:?}"),
+        };
+        let sensor = Some("p.X".to_owned());
+        let told = || said(rig.told.recv_timeout(WITHIN).unwrap());
+        assert_eq!([told(), told()], [(sensor.clone(), Some("no".to_owned())), (sensor, None)]);
+    }
+}

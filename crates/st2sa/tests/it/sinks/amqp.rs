@@ -1,9 +1,11 @@
 //! Triggers to RabbitMQ, as StackStorm's own messages.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
-use st2sa_testbed::{Message, Pack, RabbitMqServer, Signal, Source, Testbed};
+use st2sa_testbed::{Certificates, Message, Pack, RabbitMqServer, Signal, Source, Testbed};
 
 use super::{Arrived, TELLERS, assert_all_arrived, processes};
 use crate::scene::{SETTLES, TICKER, sensors_of, testbed};
@@ -14,7 +16,7 @@ const KILLS: u32 = 5;
 const LOAD: usize = 40;
 /// How long RabbitMQ is away, in seconds; `ST2SA_TEST_AWAY_SECONDS` has it be another time.
 const AWAY_SECONDS: u64 = 5;
-/// Java, Erlang and such need their time to start.
+/// Erlang needs its time to start.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 fn arrived(messages: &[Message]) -> Arrived {
@@ -62,6 +64,61 @@ fn a_message_is_what_stackstorms_own_containers_send() {
     let keys: Vec<&String> = message.trigger.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["trigger", "payload", "trace_context"]);
     assert!(!a.log().contains("guest:guest"), "{}", a.log());
+}
+
+#[test]
+fn messaging_is_read_as_stackstorm_reads_it_its_certificates_included() {
+    let (bed, source) = (testbed(), Source::start());
+    let certificates = certificates(bed.folder());
+    let (server, port) = RabbitMqServer::start_with_tls(&certificates);
+    server.make_queue();
+    bed.add_packs(&[Pack::Ticker(1)], &source);
+    let configuration = bed.folder().join("messaging.conf");
+    // The first of the cluster is not there.
+    let text = format!(
+        "[messaging]\nurl = amqp://nobody/\ncluster_urls = amqp://guest:guest@127.0.0.1:1//,amqp://guest:guest@127.0.0.1:{port}//\n\
+         ssl = True\nssl_ca_certs = {}\nssl_certfile = {}\nssl_keyfile = {}\nssl_cert_reqs = required\n",
+        certificates.ca.display(),
+        certificates.certificate.display(),
+        certificates.key.display(),
+    );
+    std::fs::write(&configuration, text).unwrap();
+    let _arbitrator = bed.arbitrator(&[]);
+    let _a = bed.container_to("a", "stackstorm", &[&format!("--config-file={}", configuration.display())]);
+    bed.eventually(SETTLES, "a trigger is in the queue", || (!server.take_all().is_empty()).then_some(()));
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_is_sent_nothing() {
+    let (bed, source) = (testbed(), Source::start());
+    let (server, port) = RabbitMqServer::start_with_tls(&certificates(bed.folder()));
+    server.make_queue();
+    bed.add_packs(&[Pack::Ticker(1)], &source);
+    let _arbitrator = bed.arbitrator(&[]);
+    let a = bed.container_to("a", &format!("amqps://guest:guest@127.0.0.1:{port}//"), &[]);
+    bed.eventually(SETTLES, "it says why", || a.log().contains("invalid peer certificate").then_some(()));
+    assert!(server.take_all().is_empty());
+}
+
+/// An authority, and a certificate of this machine that serves either side.
+fn certificates(folder: &Path) -> Certificates {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    Certificates {
+        ca: write("ca.pem", authority.pem()),
+        certificate: write("certificate.pem", certificate.pem()),
+        key: write("key.pem", key.serialize_pem()),
+    }
 }
 
 #[test]
