@@ -42,6 +42,13 @@ pub(crate) const REDIS: Need = Need {
     probe: &["sh", "-c", "command -v redis-server && command -v redis-cli"],
 };
 
+/// Tests of the sink for it start servers of their own.
+pub(crate) const RABBITMQ: Need = Need {
+    what: "RabbitMQ",
+    packages: &["rabbitmq-server"],
+    probe: &["sh", "-c", "command -v epmd && ls /usr/lib/rabbitmq/bin/rabbitmq-server"],
+};
+
 /// Something that Debian packages bring, and the command that succeeds once it is there.
 pub(crate) struct Need {
     what: &'static str,

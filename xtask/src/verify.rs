@@ -61,8 +61,8 @@ fn generated() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    for store in [needs::ETCD, needs::REDIS, needs::ZOOKEEPER] {
-        store.ensure()?;
+    for server in [needs::ETCD, needs::REDIS, needs::ZOOKEEPER, needs::RABBITMQ] {
+        server.ensure()?;
     }
     Program::cargo()
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])

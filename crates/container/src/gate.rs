@@ -120,6 +120,12 @@ impl Gate {
         }
         gate
     }
+
+    /// Another sensor is ACTIVE, too.
+    pub(crate) fn also_active(&self, sensor: &SensorRef) {
+        let fence = Fence { term: st2sa_core::names::Term(1), n: 2 };
+        self.inner().fences.insert(sensor.clone(), fence);
+    }
 }
 
 #[cfg(test)]

@@ -62,8 +62,10 @@ pub(crate) enum Input {
     },
     /// An effect is confirmed.
     Published(SensorRef, EntryId),
-    /// The sink fails, and why, or works again.
-    Sink(Option<String>),
+    /// The sink fails, and why, or works again: for one sensor, or for all.
+    Sink(Option<SensorRef>, Option<String>),
+    /// The sink has refused a trigger for good: what is said of that.
+    DeadLetter(SensorRef, String),
     /// An effect was not handed on: it might not, right then.
     NotPublished(SensorRef, EntryId),
     /// An effect is refused for good, and why.

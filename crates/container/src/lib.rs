@@ -6,7 +6,8 @@
 //! |---|---|---|---|
 //! | the loop ([`run`]'s own thread) | feeds the session and carries out what it decides; owns hosts, sensor processes and the guardian's leash | one channel of inputs | everybody below |
 //! | packs thread | reads the packs again when they have changed, or when asked | a channel | the loop: the packs |
-//! | sink thread | writes triggers in batches, behind the gate | a channel of triggers | the loop: what is confirmed |
+//! | sink thread, of a sink on this machine | writes triggers in batches, behind the gate | a channel of triggers | the loop: what is confirmed |
+//! | tasks: lanes, of a sink over the network | one a sensor: hands its triggers on in order, behind the gate | a channel of triggers each | the loop: what is confirmed |
 //! | guardian-line thread | reads what the guardian says | a socket | the loop |
 //! | tasks: streams to arbitrators | gRPC, one task a stream | a bounded channel each | the loop: what is heard |
 //! | tasks: connections of processes | read lines, answer calls | their sockets | the loop: what is said, what is to be done |
@@ -65,7 +66,7 @@ use st2sa_stackstorm::packs::Packs;
 pub use check::{Loaded, check};
 use input::Input;
 pub use shell::Ending;
-pub use sinks::{Dispatching, SinkError};
+pub use sinks::{AmqpTarget, Dispatching, HttpTarget, SinkError, TlsFiles};
 pub use state::StateError;
 pub use watch::Source;
 
@@ -199,7 +200,14 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     let datastore = datastore::Datastore::new(gate.clone(), caller.clone());
     let counters = calls::Counters::default();
     let tokens = sockets::Tokens::default();
-    let sink = sinks::start(&options.dispatching, options.name.clone(), gate.clone(), inputs.clone())?;
+    let start = sinks::Start {
+        container: options.name.clone(),
+        gate: gate.clone(),
+        inputs: inputs.clone(),
+        runtime: runtime.handle(),
+        folder: &state.folder,
+    };
+    let sink = sinks::start(&options.dispatching, start)?;
     let shelf = calls::Shelf::new(Arc::clone(&options.packs));
     let asks = watch::start(options.source.clone(), &options.packs, inputs.clone());
     let asks = asks.map_err(failed("start watching the packs"))?;

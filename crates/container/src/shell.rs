@@ -112,8 +112,10 @@ pub(crate) struct Timers {
     stream: Option<StreamId>,
     last_reports: BTreeMap<SensorRef, InstanceReport>,
     refused_since: Option<Time>,
-    /// Why triggers wait, while they do.
-    sink_problem: Option<String>,
+    /// Why triggers wait, while they do: of one sensor, or of all.
+    sink_problems: BTreeMap<Option<SensorRef>, String>,
+    /// What was said of the last trigger of a sensor that the sink has refused for good.
+    dead_letters: BTreeMap<SensorRef, String>,
     /// Everything is frozen: nothing can be late.
     frozen_since: Option<Time>,
     terminations: u32,
@@ -132,7 +134,8 @@ impl Timers {
             stream: None,
             last_reports: BTreeMap::new(),
             refused_since: None,
-            sink_problem: None,
+            sink_problems: BTreeMap::new(),
+            dead_letters: BTreeMap::new(),
             frozen_since: None,
             terminations: 0,
             ending: None,
@@ -201,7 +204,12 @@ impl Shell {
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
             Input::Published(sensor, id) => self.confirmed(sensor, id, Ok(())),
-            Input::Sink(problem) => self.timers.sink_problem = problem,
+            Input::Sink(sensor, Some(problem)) => drop(self.timers.sink_problems.insert(sensor, problem)),
+            Input::Sink(sensor, None) => drop(self.timers.sink_problems.remove(&sensor)),
+            Input::DeadLetter(sensor, said) => {
+                self.counters.of(&sensor).dropped.fetch_add(1, Ordering::Relaxed);
+                self.timers.dead_letters.insert(sensor, said);
+            }
             Input::NotPublished(sensor, id) => self.handle(Event::NotPublished { sensor, id }),
             Input::Refused(sensor, id, problem) => self.confirmed(sensor, id, Err(problem)),
             Input::Guardian(generation, told) if self.keeper.is_current(generation) => {
@@ -440,6 +448,7 @@ impl Shell {
             Command::Freeze => {
                 tracing::warn!("the lease has ended: every sensor is frozen");
                 self.keeper.freeze();
+                self.publisher.sink.reset();
                 self.timers.frozen_since.get_or_insert(now);
                 events.push_back(Event::Frozen);
             }
@@ -489,7 +498,7 @@ impl Shell {
                 dropped: counter.dropped.load(Ordering::Relaxed),
                 last_poll_ago: known.last_poll_began.map(|began| now.since(began)),
                 last_poll_duration: known.last_poll_took,
-                last_error: self.waits(sensor).or_else(|| known.last_error.clone()),
+                last_error: self.waits(sensor).or_else(|| self.refused(sensor)).or_else(|| known.last_error.clone()),
                 removed: known.withdrawn && pid.is_none(),
             };
             // An age alone is no news: the arbitrator counts on.
@@ -507,8 +516,14 @@ impl Shell {
 
     /// What keeps a sensor's triggers, if any wait.
     fn waits(&self, sensor: &SensorRef) -> Option<String> {
-        let problem = self.timers.sink_problem.as_ref()?;
+        let problems = &self.timers.sink_problems;
+        let problem = problems.get(&Some(sensor.clone())).or_else(|| problems.get(&None))?;
         self.waiting.values().any(|waiting| waiting.sensor == *sensor).then(|| format!("triggers wait: {problem}"))
+    }
+
+    /// What was said of a trigger that the sink has refused, while the sensor is ACTIVE here.
+    fn refused(&self, sensor: &SensorRef) -> Option<String> {
+        self.timers.dead_letters.get(sensor).filter(|_| self.session.active(sensor).is_some()).cloned()
     }
 
     fn say_once(&mut self, text: String) {

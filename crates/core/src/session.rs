@@ -145,10 +145,10 @@ impl Session {
             Event::Paced { process, interval } => self.on_paced(process, interval),
             Event::NotPolled(process) => self.on_not_polled(now, process),
             Event::PollReturned { process, outcome } => self.on_poll_returned(now, process, outcome),
-            Event::Emitted { process, id, effect } => self.on_emitted(process, id, effect),
+            Event::Emitted { process, id, effect } => self.on_emitted(now, process, id, effect),
             Event::Gone(process) => self.on_gone(now, process),
             Event::Lost(process) => self.on_lost(now, process),
-            Event::Published { sensor, id } => self.on_published(&sensor, id),
+            Event::Published { sensor, id } => self.on_published(now, &sensor, id),
             Event::NotPublished { sensor, id } => self.on_not_published(&sensor, id),
             Event::Frozen => self.on_frozen(now.since(self.lease_end), None),
             Event::Froze { late_by } => self.on_frozen(Span(u64::MAX), Some(late_by)),
@@ -497,9 +497,9 @@ impl Session {
         }
     }
 
-    fn on_emitted(&mut self, process: ProcessId, id: EntryId, effect: Body) {
+    fn on_emitted(&mut self, now: Time, process: ProcessId, id: EntryId, effect: Body) {
         if let Some((_, instance)) = self.of_process(process) {
-            instance.emitted(id, effect);
+            instance.emitted(now, id, effect);
         }
     }
 
@@ -515,9 +515,9 @@ impl Session {
         }
     }
 
-    fn on_published(&mut self, sensor: &SensorRef, id: EntryId) {
+    fn on_published(&mut self, now: Time, sensor: &SensorRef, id: EntryId) {
         if let Some(instance) = self.instances.get_mut(sensor) {
-            instance.published(id);
+            instance.published(now, id);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use st2sa_container::{Dispatching, Ending, Libraries, Options, Source, StartError, StateError};
+use st2sa_container::{AmqpTarget, Dispatching, Ending, Libraries, Options, Source, StartError, StateError, TlsFiles};
 use st2sa_coordination::store::Store;
 use st2sa_core::names::ContainerName;
 use st2sa_core::time::Span;
@@ -66,7 +66,8 @@ pub(crate) struct ContainerSettings {
     /// Labels that the policy can ask for [default: none]
     #[arg(long, value_name = "KEY=VALUE,…")]
     labels: Option<String>,
-    /// Where triggers go: `stdout`, or `file:PATH` [default: stdout]
+    /// Where triggers go: `stdout`, `file:PATH`, `stackstorm` (the RabbitMQ of [messaging]), `amqp(s)://…` (another one),
+    /// or `http(s)://…` (a POST each) [default: stdout]
     #[arg(long, value_name = "SINK")]
     dispatch: Option<String>,
     /// Where it answers `GET /active/REF`; beyond loopback it needs a certificate, see --tls-cert-file [default:
@@ -160,6 +161,11 @@ impl ContainerSettings {
         let arbitrators = settings.get::<Listed>(self.arbitrators.as_deref(), CONTAINER, "arbitrators");
         let labels = settings.get::<Labels>(self.labels.as_deref(), CONTAINER, "labels");
         let dispatch = settings.get::<Dispatch>(self.dispatch.as_deref(), CONTAINER, "dispatch");
+        let dispatching = match dispatch {
+            Some(Dispatch::StackStorm) => messaging(settings),
+            Some(Dispatch::To(sink)) => Some(sink),
+            None => None,
+        };
         settings.get::<Runtime>(None, CONTAINER, "runtime");
         let available = settings.get::<Flag>(self.no_ha.then_some("False"), CONTAINER, "ha");
         let listen = settings.get::<Listen>(self.listen.as_deref(), CONTAINER, "listen");
@@ -194,7 +200,7 @@ impl ContainerSettings {
             advertise: advertise.map(|advertise| advertise.0),
             door,
             keys,
-            dispatching: dispatch.map_or(Dispatching::Stdout, |sink| sink.0),
+            dispatching: dispatching.unwrap_or(Dispatching::Stdout),
             validate_payload,
             libraries,
             freeze_limit,
@@ -380,22 +386,58 @@ impl FromStr for Labels {
     }
 }
 
-const NOT_YET: &str = "this sink is not in this release: triggers go to `stdout` or to `file:PATH`";
-
 /// A sink.
-#[derive(Clone, Debug)]
-pub(crate) struct Dispatch(pub(crate) Dispatching);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Dispatch {
+    /// Whatever `[messaging]` says.
+    StackStorm,
+    /// This one.
+    To(Dispatching),
+}
 
 impl FromStr for Dispatch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            None if text == "stdout" => Ok(Self(Dispatching::Stdout)),
-            Some(("file", path)) if !path.is_empty() => Ok(Self(Dispatching::File(path.into()))),
-            None if text == "stackstorm" => Err(NOT_YET.to_owned()),
-            Some(("http" | "https" | "amqp" | "amqps", _)) => Err(NOT_YET.to_owned()),
-            _ => Err("triggers go to `stdout` or to `file:PATH`".to_owned()),
+            None if text == "stdout" => Ok(Self::To(Dispatching::Stdout)),
+            None if text == "stackstorm" => Ok(Self::StackStorm),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::To(Dispatching::File(path.into()))),
+            Some(("http" | "https", _)) => text.parse().map(Dispatching::Http).map(Self::To),
+            Some(("amqp" | "amqps", _)) => text.parse().map(Dispatching::Amqp).map(Self::To),
+            _ => Err("triggers go to `stackstorm`, `stdout`, `file:PATH`, `https://HOST:PORT/PATH` (or `http://`) or \
+                      `amqps://USER:PASSWORD@HOST:PORT/VIRTUAL-HOST` (or `amqp://`)"
+                .to_owned()),
+        }
+    }
+}
+
+/// The RabbitMQ that StackStorm's own services talk through, as its configuration says.
+fn messaging(settings: &Settings) -> Option<Dispatching> {
+    const SECTION: &str = "messaging";
+    let get = |name: &'static str| settings.get::<String>(None, SECTION, name).filter(|value| !value.is_empty());
+    let flag = |name: &'static str| settings.get::<Flag>(None, SECTION, name).is_some_and(|flag| flag.0);
+    let listed =
+        |urls: String| urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+    // As there, it counts for more than `url`.
+    let cluster: Vec<String> = get("cluster_urls").map(listed).unwrap_or_default();
+    let named = if cluster.is_empty() { "url" } else { "cluster_urls" };
+    let urls = if cluster.is_empty() { get("url").into_iter().collect() } else { cluster };
+    let file = |name: &'static str| get(name).map(PathBuf::from);
+    let tls = TlsFiles { ca: file("ssl_ca_certs"), certificate: file("ssl_certfile"), key: file("ssl_keyfile") };
+    let secure = flag("ssl") || tls != TlsFiles::default();
+    if get("ssl_cert_reqs").is_some_and(|wanted| wanted != "required") {
+        settings.wrong(format!(
+            "{}: `ssl_cert_reqs` of [messaging]: st2sa always looks at RabbitMQ's certificate: `required` is allowed; \
+             `ssl_ca_certs` names who vouches for it",
+            settings.source(SECTION, "ssl_cert_reqs")
+        ));
+    }
+    match AmqpTarget::new(&urls, secure, tls, get("prefix").as_deref()) {
+        Ok(target) => Some(Dispatching::Amqp(target)),
+        Err(error) => {
+            settings.wrong(format!("{}: `{named}` of [messaging]: {error}", settings.source(SECTION, named)));
+            None
         }
     }
 }
@@ -411,8 +453,13 @@ mod tests {
         let labels = "site=x, rack=".parse::<Labels>().unwrap().0;
         assert_eq!(labels.get("rack").map(String::as_str), Some(""));
         assert!("site".parse::<Labels>().is_err() && "=x".parse::<Labels>().is_err());
-        assert_eq!("file:/a".parse::<Dispatch>().unwrap().0, Dispatching::File("/a".into()));
-        assert!("amqp://x".parse::<Dispatch>().is_err() && "file:".parse::<Dispatch>().is_err());
+        assert_eq!("file:/a".parse::<Dispatch>().unwrap(), Dispatch::To(Dispatching::File("/a".into())));
+        assert_eq!("stackstorm".parse::<Dispatch>().unwrap(), Dispatch::StackStorm);
+        let remote = |text: &str| matches!(text.parse(), Ok(Dispatch::To(Dispatching::Amqp(_) | Dispatching::Http(_))));
+        assert!(remote("amqp://x") && remote("amqps://u:p@x/y") && remote("http://x") && remote("https://x/y"));
+        for wrong in ["amqp:x", "amqp://", "https:", "file:", "ftp://x", "stackstorm:", "nowhere"] {
+            assert!(wrong.parse::<Dispatch>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub(crate) fn start(options: &LogOptions) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
+    // The client of RabbitMQ logs whole messages, payloads included; what matters of them the sink says.
+    let own = (!options.log.contains("lapin")).then(|| "lapin=off".parse().ok()).flatten();
+    let filter = own.into_iter().fold(filter, EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Whoever read the log may have gone: that is no reason to stop.
     let builder = builder.log_internal_errors(false);

@@ -203,17 +203,29 @@ impl FromStr for Flag {
     }
 }
 
-/// Without the user and the password of a URL, also where they stand among its options.
-fn masked(value: &str) -> String {
+/// Without the users and the passwords of URLs, also where they stand among their options.
+pub(crate) fn masked(value: &str) -> String {
+    let urls = value.split(',').all(|part| part.contains("://"));
+    if urls { value.split(',').map(masked_url).collect::<Vec<_>>().join(",") } else { masked_url(value) }
+}
+
+fn masked_url(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let mut end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // What is no port is the beginning of a password that has one of these in it.
+    let is_port = |text: &str| text.chars().all(|character| character.is_ascii_digit());
+    if !rest[..end].contains('@')
+        && rest[..end].rsplit_once(':').is_some_and(|(host, port)| !host.starts_with('[') && !is_port(port))
+    {
+        end = rest.rfind('@').map_or(end, |at| at + 1);
+    }
     let rest = match rest[..end].rfind('@') {
         Some(at) => format!("…@{}", &rest[at + 1..]),
         None => rest.to_owned(),
     };
     let Some((place, query)) = rest.split_once('?') else { return format!("{scheme}://{rest}") };
     let masked = query.split('&').map(|option| match option.split_once('=') {
-        Some((name, _)) if name.contains("password") => format!("{name}=…"),
+        Some((name, _)) if name.contains("password") || name.contains("token") => format!("{name}=…"),
         _ => option.to_owned(),
     });
     format!("{scheme}://{place}?{}", masked.collect::<Vec<_>>().join("&"))
@@ -290,6 +302,9 @@ mod tests {
         assert_eq!(masked("redis://user:secret@host:6379/0?x=y"), "redis://…@host:6379/0?x=y");
         assert_eq!(masked("redis://host:6379?sentinel=a@b"), "redis://host:6379?sentinel=a@b");
         assert_eq!(masked("file:/a@b"), "file:/a@b");
+        assert_eq!(masked("amqp://u:secret@a//, amqp://u:secret@b/"), "amqp://…@a//, amqp://…@b/");
+        assert_eq!(masked("amqp://u:sec/ret@host/x"), "amqp://…@host/x");
+        assert_eq!(masked("http://[::1]:80/a@b?token=secret"), "http://[::1]:80/a@b?token=…");
         assert_eq!(masked("redis://host?sentinel=a&password=secret"), "redis://host?sentinel=a&password=…");
     }
 }

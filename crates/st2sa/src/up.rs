@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use st2sa_machine::signals;
 
 use crate::arbitrator::Listen;
-use crate::settings::BadSetting;
+use crate::settings::{BadSetting, masked};
 use narrator::Narrator;
 use program::{Plan, Program};
 
@@ -63,7 +63,7 @@ pub(crate) struct UpOptions {
     /// Where all data and logs go [default: a fresh temporary folder, which is kept]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where triggers go: `stdout`, or `file:PATH`
+    /// Where triggers go: `stdout`, `file:PATH`, or what else `container` takes
     #[arg(long, value_name = "SINK", default_value = "stdout")]
     dispatch: String,
     /// A policy file for the arbitrator
@@ -114,7 +114,7 @@ fn check(options: &UpOptions) -> anyhow::Result<()> {
         return Err(BadSetting::new(format!("--packs: there is no folder `{}`", missing.display())).into());
     }
     crate::container::Dispatch::from_str(&options.dispatch)
-        .map_err(|error| BadSetting::new(format!("--dispatch is `{}`: {error}", options.dispatch)))?;
+        .map_err(|error| BadSetting::new(format!("--dispatch is `{}`: {error}", masked(&options.dispatch))))?;
     Ok(())
 }
 

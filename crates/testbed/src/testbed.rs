@@ -147,6 +147,15 @@ impl Testbed {
         self.program(name, &own.iter().map(String::as_str).chain(flags.iter().copied()).collect::<Vec<_>>())
     }
 
+    /// Starts a container that dispatches to this sink, and more flags.
+    #[track_caller]
+    pub fn container_to(&self, name: &str, sink: &str, flags: &[&str]) -> Program {
+        let own = self.container_flags(name, name);
+        let own = own.iter().filter(|flag| !flag.starts_with("--dispatch=")).map(String::as_str);
+        let sink = format!("--dispatch={sink}");
+        self.program(name, &own.chain([sink.as_str()]).chain(flags.iter().copied()).collect::<Vec<_>>())
+    }
+
     fn container_flags(&self, name: &str, state: &str) -> Vec<String> {
         let folder = |name: &str| self.folder().join(name).display().to_string();
         let listens: Vec<String> = self.listens().iter().map(ToString::to_string).collect();

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::{Record, Sink, SinkError};
+use super::local::Sink;
+use super::{Record, SinkError};
 
 /// Of the file's end, looked at in pieces of this size for where its last whole line ends.
 const PIECE: u64 = 64 * 1024;
@@ -137,21 +138,12 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
     fn record(id: &str) -> Record {
-        Record {
-            at: "2026-11-23T00:00:00.000Z".to_owned(),
-            sensor: "p.X".to_owned(),
-            container: "a".to_owned(),
-            fence: "1.2".to_owned(),
-            id: id.to_owned(),
-            trigger: json!("p.t"),
-            payload: json!({"text": "two\nlines"}),
-            trace_context: Value::Null,
-        }
+        Record { id: id.to_owned(), ..Record::for_test() }
     }
 
     #[test]

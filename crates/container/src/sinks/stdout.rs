@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::{Record, Sink, SinkError};
+use super::local::Sink;
+use super::{Record, SinkError};
 
 /// The standard output.
 pub(super) struct Stdout;

@@ -9,6 +9,7 @@ use crate::engine::{Body, Entry, Journal};
 use crate::guard;
 use crate::message::{StopCause, ToArbitrator};
 use crate::names::{EntryId, Fence, SensorRef, StreamId};
+use crate::time::Time;
 
 /// Entries that wait to be committed or applied; then the sensor's next poll waits. Enough to poll on
 /// through a leader change at a poll a second, few enough that what they hold stays small.
@@ -52,6 +53,8 @@ enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Direct {
     queue: VecDeque<(EntryId, Body, bool)>,
+    /// Since when there is one and none was confirmed.
+    since: Option<Time>,
 }
 
 impl Log {
@@ -111,6 +114,15 @@ impl Direct {
     pub(super) fn is_open(&self) -> bool {
         !self.queue.is_empty()
     }
+
+    /// Since when something waits, and the sink confirms nothing.
+    pub(super) fn waits_since(&self) -> Option<Time> {
+        self.since
+    }
+
+    pub(super) fn each_time(&mut self, f: &mut impl FnMut(&mut Time)) {
+        self.since.iter_mut().for_each(f);
+    }
 }
 
 impl Instance {
@@ -118,12 +130,13 @@ impl Instance {
         self.parts()?.log
     }
 
-    pub(super) fn emitted(&mut self, id: EntryId, effect: Body) {
+    pub(super) fn emitted(&mut self, now: Time, id: EntryId, effect: Body) {
         if let Some(parts) = self.parts()
             && parts.log.is_none()
             && !parts.ended
         {
             parts.direct.queue.push_back((id, effect, false));
+            parts.direct.since.get_or_insert(now);
         }
     }
 
@@ -214,13 +227,18 @@ impl Instance {
     }
 
     /// The sink confirmed it.
-    pub(super) fn published(&mut self, id: EntryId) {
+    pub(super) fn published(&mut self, now: Time, id: EntryId) {
         let Some(parts) = self.parts() else { return };
         parts.direct.queue.retain(|(waiting, _, _)| *waiting != id);
+        let waited = parts.direct.since.take();
+        parts.direct.since = Some(now).filter(|_| parts.direct.is_open());
         for waiting in parts.log.into_iter().flat_map(|log| &mut log.queue) {
             if waiting.entry.id == id && waiting.step >= Step::Committed {
                 waiting.step = waiting.step.max(Step::Applied);
             }
+        }
+        if let Some(since) = waited {
+            self.has_waited(now, since);
         }
     }
 

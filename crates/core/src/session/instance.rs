@@ -35,7 +35,7 @@ pub(super) struct Instance {
 pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) doing: Doing,
-    /// Since when it does that, frozen time not counted.
+    /// Since when it does that, frozen time and time in which it waits for a sink not counted.
     since: Time,
     /// The interval that it set itself.
     pace: Option<Span>,
@@ -411,9 +411,11 @@ impl Instance {
         if let Some(grant) = &mut self.grant
             && let Some(stop) = &mut grant.stop
         {
+            // A sink that is away may be so for long: what waits for it has as much time as what runs no more.
             if busy && !stop.now {
-                stop.until = stop.until.max(now + FINISH_WITHIN);
-            } else if now >= stop.until && !stop.now {
+                stop.until = stop.until.max(grant.direct.waits_since().unwrap_or(now) + FINISH_WITHIN);
+            }
+            if now >= stop.until && !stop.now {
                 stop.now = true;
                 grant.log = grant.log.take().map(Log::discarded);
                 grant.direct = Direct::default();
@@ -462,7 +464,20 @@ impl Instance {
         let takes_time = |doing| matches!(doing, Doing::Starting | Doing::Activating | Doing::Polling);
         let process = self.process.as_ref().filter(|process| !process.killed && takes_time(process.doing))?;
         let grant = self.grant.as_ref().filter(|_| self.runs_on())?;
+        // A sink that is away is no failure of the sensor.
+        if grant.direct.is_open() {
+            return None;
+        }
         Some(process.since.max(grant.given_at) + grant.timeout)
+    }
+
+    /// Its effects have waited for the sink since then: what it does is as much younger.
+    pub(super) fn has_waited(&mut self, now: Time, since: Time) {
+        if let Some(process) = &mut self.process {
+            let waited = now.since(since.max(process.since));
+            // What was frozen meanwhile does not count twice.
+            process.since = now.min(process.since + waited);
+        }
     }
 
     /// Since when what it runs is frozen, in a lapse that began then.
@@ -488,7 +503,8 @@ impl Instance {
     pub(super) fn next_deadline(&self, frozen: bool, leaving: bool) -> Option<(Time, &'static str)> {
         let respawn = (self.process.is_none() && !leaving).then_some((self.respawn_at, "start the process again"));
         let Some(grant) = &self.grant else { return respawn };
-        let stop = grant.stop.as_ref().filter(|stop| !stop.now && !self.is_busy());
+        let busy = self.is_busy() && !grant.direct.is_open();
+        let stop = grant.stop.as_ref().filter(|stop| !stop.now && !busy);
         let stop = stop.map(|stop| (stop.until, "stopping takes too long"));
         let hangs = self.hangs_at().filter(|_| !frozen).map(|at| (at, "it counts as hung"));
         let idle = self.process.as_ref().is_some_and(|process| process.doing == Doing::Idle && !process.killed);
@@ -513,6 +529,7 @@ impl Instance {
             f(&mut grant.given_at);
             grant.polled_at.iter_mut().for_each(&mut *f);
             grant.stop.iter_mut().for_each(|stop| f(&mut stop.until));
+            grant.direct.each_time(f);
         }
     }
 

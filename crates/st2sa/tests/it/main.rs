@@ -28,6 +28,7 @@ mod scene;
 mod session;
 mod settings;
 mod shared;
+mod sinks;
 mod stopped;
 mod up;
 mod upgrade;

@@ -57,6 +57,12 @@ fn a_bad_setting_in_a_file_is_refused_with_file_and_line() {
         &[&format!("{file}:2: `session_ttl`"), "400ms"],
     );
     refuses_file(&bed, "arbitrator", "[SECTION]\nheartbeat = 600ms\n", &["heartbeat", "session_ttl / 4"]);
+    refuses_file(
+        &bed,
+        "container",
+        "[SECTION]\ndispatch = stackstorm\n[messaging]\nurl = redis://u:geheim@h\nssl_cert_reqs = none\n",
+        &[&format!("{file}:4: `url` of [messaging]: it is no url of RabbitMQ"), &format!("{file}:5: `ssl_cert_reqs`")],
+    );
     refuses_file(&bed, "container", "[SECTION]\n\nfreeze_limit = -1\n", &[&format!("{file}:3: `freeze_limit`")]);
     refuses_file(&bed, "container", "[SECTION]\nlabels = site\n", &[&format!("{file}:2: `labels`"), "KEY=VALUE"]);
 }
@@ -73,7 +79,9 @@ fn a_bad_flag_is_refused_by_its_name() {
         (&["arbitrator", "--no-such-flag"], &["--no-such-flag"]),
         (&["container", "--listen=[::]:0"], &["listen", "loopback"]),
         (&["container", "--arbitrators=nowhere"], &["--arbitrators", "HOST:PORT"]),
-        (&["container", "--dispatch=amqp://x"], &["--dispatch", "file:PATH"]),
+        (&["container", "--dispatch=nowhere"], &["--dispatch", "file:PATH", "stackstorm"]),
+        (&["container", "--dispatch=amqp://x/?y=1"], &["--dispatch", "neither `?` nor", "write amqp://USER"]),
+        (&["container", "--dispatch=https://"], &["--dispatch", "empty host", "write https://HOST"]),
         (&["container", "--name=a/b"], &["a/b", "name"]),
         (&["container", &format!("--packs={missing}")], &["--packs", &missing]),
         (&["container", &format!("--config-file={missing}")], &[&missing]),

@@ -2,6 +2,7 @@
 
 use super::build::*;
 use crate::message::{Effects, Heartbeat, Report, State, StopCause, ToContainer};
+use crate::names::EntryId;
 use crate::session::{Command, Event, Outcome};
 use crate::time::Span;
 
@@ -118,6 +119,36 @@ fn a_poll_that_hangs_is_killed() {
     assert!(commands.contains(&Command::Kill(PROCESS)), "{commands:?}");
     let word = stopped(fence(1, 2), StopCause::Hung, Some(300_000));
     assert_eq!(rig.take(Event::Gone(PROCESS)), [send(FIRST, word), spawn(FRESH)]);
+}
+
+#[test]
+fn a_poll_that_waits_for_the_sink_does_not_hang_and_has_the_rest_of_its_time_after_that() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.live(at(2_000));
+    rig.take(Event::Emitted { process: PROCESS, id: EntryId(8), effect: effects() });
+    rig.live(at(1_000_000));
+    assert!(!rig.take(Event::Wake).contains(&Command::Kill(PROCESS)));
+    rig.take(Event::Published { sensor: x(), id: EntryId(8) });
+    let hung = at(1_000_000) + Span::from_secs(299);
+    rig.live(hung - millis(1));
+    rig.now = hung;
+    let commands = rig.take(Event::Wake);
+    assert!(commands.contains(&Command::Kill(PROCESS)), "{commands:?}");
+}
+
+#[test]
+fn a_poll_that_waits_for_the_sink_has_ten_seconds_when_it_is_asked_to_stop() {
+    let mut rig = Rig::polling(Effects::Direct);
+    rig.take(Event::Emitted { process: PROCESS, id: EntryId(8), effect: effects() });
+    rig.take(Event::Emitted { process: PROCESS, id: EntryId(9), effect: effects() });
+    rig.live(at(1_000_000));
+    rig.hear(standby(fence(1, 2)));
+    rig.live(at(1_009_000));
+    rig.take(Event::Published { sensor: x(), id: EntryId(8) });
+    rig.live(at(1_018_999));
+    rig.now = at(1_019_000);
+    let commands = rig.take(Event::Wake);
+    assert!(commands.contains(&Command::Kill(PROCESS)), "{commands:?}");
 }
 
 #[test]
