@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
-use st2sa_coordination::{Datastore, StoreError, ValueWrite};
+use st2sa_coordination::{Datastore, StoreError, StoredValue, ValueWrite};
 use st2sa_core::message::ToArbitrator;
 use st2sa_core::names::{Fence, SensorRef, StreamId, Term};
 use st2sa_core::time::Span;
@@ -231,7 +231,12 @@ impl DatastoreService for Values {
                     format!("the values that begin with `{prefix}` are more than {LISTED_BYTES_AT_MOST} bytes");
                 return Err(Status::out_of_range(problem));
             }
-            pairs.extend(page.into_iter().map(|stored| v1::Pair { name: stored.name, value: stored.value }));
+            let pair = |stored: StoredValue| v1::Pair {
+                name: stored.name,
+                value: stored.value,
+                ttl_ms: stored.ttl.map(|ttl| ttl.as_millis()),
+            };
+            pairs.extend(page.into_iter().map(pair));
         }
         Ok(Response::new(v1::ListReply { pairs }))
     }

@@ -298,6 +298,10 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     Ok(ending)
 }
 
+/// Bytes of effects in one entry of the journal. With as much of the sensor's own values, and written as text, it fits into the
+/// smallest transaction that a store takes (ZooKeeper: just under 1 MiB).
+const PART_BYTES: usize = 256 * 1024;
+
 /// What is done at each request to stop: the loop is told. It answers a second one at once; should it hang, in whatever
 /// it may be, the process ends without it.
 fn stops(inputs: Sender<Input>) -> impl Fn() -> bool + Clone + Send + 'static {
@@ -332,6 +336,7 @@ fn config(options: &Options) -> Config {
             options.arbitrators.iter().map(ArbitratorId::new).collect()
         },
         margin: timing.margin,
+        part_bytes: PART_BYTES,
         heartbeat: timing.heartbeat,
         freeze_limit: options.freeze_limit,
         drain_timeout: options.drain_timeout,

@@ -74,6 +74,7 @@ pub(crate) fn encode(value: &Value) -> String {
             "fence": FenceText::from(entry.fence),
             "values": BodyText::from(&entry.values),
             "effects": BodyText::from(&entry.effects),
+            "part_of": entry.part_of.map(EntryText::from),
         }),
     };
     json.to_string()
@@ -204,14 +205,17 @@ pub(crate) fn entry(key: &str, text: &str) -> Result<Entry, Damaged> {
         fence: FenceText,
         values: BodyText,
         effects: BodyText,
+        #[serde(default)]
+        part_of: Option<EntryText>,
     }
-    read(key, text).map(|Text { id, follows, sequence, fence, values, effects }| Entry {
+    read(key, text).map(|Text { id, follows, sequence, fence, values, effects, part_of }| Entry {
         id: id.into(),
         follows: follows.map(EntryId::from),
         sequence,
         fence: fence.into(),
         values: values.into(),
         effects: effects.into(),
+        part_of: part_of.map(EntryId::from),
     })
 }
 
@@ -374,6 +378,7 @@ mod tests {
                 fence: fence(),
                 values: Body::new(bytes),
                 effects: Body::new(b"e"),
+                part_of: Some(EntryId(9)),
             };
             assert_eq!(entry("k", &encode(&Value::Entry(entry_.clone()))).unwrap(), entry_);
             let record_ = Record { sequence: 3, last: Some(EntryId(2)), sealed: fence(), values: Body::new(bytes) };

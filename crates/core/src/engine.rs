@@ -190,10 +190,13 @@ pub struct Entry {
     pub sequence: u64,
     /// The newest fence when its poll returned.
     pub fence: Fence,
-    /// The sensor's own values after it.
+    /// The sensor's own values after it; on the way to the record alone, which keeps them.
     pub values: Body,
     /// What is to be dispatched and written elsewhere.
     pub effects: Body,
+    /// The entry that this is only a part of: nothing of it goes out before that one is committed, and where that one never
+    /// is, nothing at all. What a large poll did is its parts' effects one after another, and then its own.
+    pub part_of: Option<EntryId>,
 }
 
 /// Bytes that core carries and never looks into.

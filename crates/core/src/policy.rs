@@ -57,9 +57,12 @@ impl Default for SensorPolicy {
 }
 
 impl SensorPolicy {
-    /// How the effects of the sensor offered go out.
+    /// How the effects of the sensor offered go out: a passive one has no polls that could be committed.
     pub fn effects(&self, offer: &Offer) -> Effects {
-        self.effects.unwrap_or(offer.effects)
+        match offer.kind {
+            Kind::Passive => Effects::Direct,
+            Kind::Polling { .. } => self.effects.unwrap_or(offer.effects),
+        }
     }
 
     /// When one of its polls counts as hung: ten intervals, and at least 5 min, so that a slow source

@@ -145,6 +145,7 @@ impl Session {
             Event::Paced { process, interval } => self.on_paced(process, interval),
             Event::NotPolled(process) => self.on_not_polled(now, process),
             Event::PollReturned { process, outcome } => self.on_poll_returned(now, process, outcome),
+            Event::Wrote { process, work } => self.on_wrote(process, work),
             Event::Emitted { process, id, effect } => self.on_emitted(now, process, id, effect),
             Event::Gone(process) => self.on_gone(now, process),
             Event::Lost(process) => self.on_lost(now, process),
@@ -487,13 +488,21 @@ impl Session {
     }
 
     fn on_poll_returned(&mut self, now: Time, process: ProcessId, outcome: Outcome) {
+        let part_bytes = self.config.part_bytes;
         let Some((sensor, instance)) = self.of_process(process) else { return };
         let fence = instance.grant.as_ref().map(|grant| grant.fence);
-        let told = instance.poll_returned(now, outcome);
+        let told = instance.poll_returned(now, outcome, part_bytes);
         match (told, fence) {
             (Some(instance::Told::Failing), Some(fence)) => self.reports.push(Report::Failing { sensor, fence }),
             (Some(instance::Told::Recovered), _) => self.reports.push(Report::Recovered { sensor }),
             _ => {}
+        }
+    }
+
+    fn on_wrote(&mut self, process: ProcessId, work: Work) {
+        let part_bytes = self.config.part_bytes;
+        if let Some((_, instance)) = self.of_process(process) {
+            instance.wrote(work, part_bytes);
         }
     }
 

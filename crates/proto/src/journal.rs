@@ -14,6 +14,7 @@ pub(crate) fn encode_entry(entry: &Entry) -> v1::Entry {
         fence: Some(encode_fence(entry.fence)),
         values: entry.values.bytes().to_vec(),
         effects: entry.effects.bytes().to_vec(),
+        part_of: entry.part_of.map(encode_entry_id),
     }
 }
 
@@ -25,6 +26,7 @@ pub(crate) fn decode_entry(entry: v1::Entry) -> Result<Entry, Malformed> {
         fence: decode_fence(entry.fence, "fence")?,
         values: Body::new(&entry.values),
         effects: Body::new(&entry.effects),
+        part_of: entry.part_of.map(|id| decode_entry_id(&id, "part_of")).transpose()?,
     })
 }
 

@@ -424,6 +424,8 @@ impl World {
             capacity: setup.machines[index].capacity,
             arbitrators: self.arbitrators.iter().map(|arbitrator| arbitrator.id.clone()).collect(),
             margin: setup.timing.margin,
+            // A poll of more than three items is committed in parts.
+            part_bytes: 24,
             heartbeat: setup.timing.heartbeat,
             freeze_limit: Span::from_secs(6),
             drain_timeout: Span::from_secs(10),

@@ -3,7 +3,7 @@
 use super::Arbiter;
 use super::leadership::Pending;
 use super::sensor::{Holder, Log};
-use crate::engine::{Check, Entry, Journal, Key, Record, Reply, Request, Value, Write};
+use crate::engine::{Body, Check, Entry, Journal, Key, Record, Reply, Request, Value, Write};
 use crate::guard;
 use crate::message::ToContainer;
 use crate::names::{EntryId, RequestId, SensorRef, StreamId};
@@ -105,7 +105,11 @@ impl Arbiter {
         log.writing = Some(id);
         let writes = vec![
             Write::Put(Key::Record(sensor.clone()), Value::Record(record)),
-            Write::Put(Key::Entry(sensor.clone(), entry.sequence), Value::Entry(entry)),
+            // The record has its values.
+            Write::Put(
+                Key::Entry(sensor.clone(), entry.sequence),
+                Value::Entry(Entry { values: Body::default(), ..entry }),
+            ),
         ];
         let checks = guard!(CommitFollowsLast, vec![check], else Vec::new());
         self.transact(checks, writes, Pending::Commit { sensor: sensor.clone(), entry: id });
@@ -131,7 +135,7 @@ impl Arbiter {
                     values: entry.values.clone(),
                 };
                 stored.version = *version;
-                stored.unapplied.push(entry);
+                stored.unapplied.push(Entry { values: Body::default(), ..entry });
             }
             if holding {
                 self.committed(sensor, id);

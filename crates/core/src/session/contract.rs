@@ -21,6 +21,8 @@ pub struct Config {
     pub arbitrators: Vec<ArbitratorId>,
     /// How late a freeze may be.
     pub margin: Span,
+    /// Bytes of effects that one entry of the journal has at the most; more are several entries.
+    pub part_bytes: usize,
     /// How often heartbeats are sent before a leader has said.
     pub heartbeat: Span,
     /// An instance frozen for longer is killed: others wait for what it holds.
@@ -68,6 +70,13 @@ pub enum Event {
         process: ProcessId,
         /// How.
         outcome: Outcome,
+    },
+    /// A journaled sensor did something outside its polls: an entry of its own.
+    Wrote {
+        /// Which process.
+        process: ProcessId,
+        /// What it did.
+        work: Work,
     },
     /// A direct effect was made.
     Emitted {

@@ -1,10 +1,10 @@
 //! What an instance does to the outside: committed and applied in order, or held and handed on, behind the gate.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Command;
 use super::Work;
-use super::instance::Instance;
+use super::instance::{Instance, Parts};
 use crate::engine::{Body, Entry, Journal};
 use crate::guard;
 use crate::message::{StopCause, ToArbitrator};
@@ -14,6 +14,8 @@ use crate::time::Time;
 /// Entries that wait to be committed or applied; then the sensor's next poll waits. Enough to poll on
 /// through a leader change at a poll a second, few enough that what they hold stays small.
 const ENTRIES_AT_MOST: usize = 8;
+/// Entries sent to the leader and not answered: it takes more, but has to keep them.
+const SENT_AT_MOST: usize = 16;
 
 /// The journal of one activation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,24 +61,55 @@ pub(super) struct Direct {
 
 impl Log {
     pub(super) fn from_journal(journal: Journal) -> Self {
-        let waiting = |entry| Waiting { entry, step: Step::Committed };
         let unapplied = guard!(UnappliedFirst, journal.unapplied, else Vec::new());
+        let whole: BTreeSet<EntryId> = unapplied.iter().map(|entry| entry.id).collect();
+        // Parts of what was never finished, or is marked already, go nowhere: they are marked, too.
+        let step = |entry: &Entry| match entry.part_of {
+            Some(of) if !whole.contains(&of) => Step::Applied,
+            _ => Step::Committed,
+        };
         Self {
             last: journal.record.last,
             sequence: journal.record.sequence,
             values: journal.record.values,
-            queue: unapplied.into_iter().map(waiting).collect(),
+            queue: unapplied.into_iter().map(|entry| Waiting { step: step(&entry), entry }).collect(),
         }
     }
 
-    /// A poll's work becomes the next entry.
-    pub(super) fn push(&mut self, work: Work, fence: Fence) {
+    /// A poll's work becomes the next entry, after its parts if it is large.
+    pub(super) fn push(&mut self, work: Work, fence: Fence, part_bytes: usize) {
         let Work { id, values, effects } = work;
-        self.sequence += 1;
-        let entry = Entry { id, follows: self.last, sequence: self.sequence, fence, values: values.clone(), effects };
-        self.last = Some(id);
-        self.values = values;
+        let mut pieces: Vec<Body> = effects.bytes().chunks(part_bytes.max(1)).map(Body::new).collect();
+        let own = pieces.pop().unwrap_or_default();
+        for (number, effects) in (1..).zip(pieces) {
+            let values = self.values.clone();
+            self.add(Entry { id: part(id, number), effects, part_of: Some(id), ..self.next(id, fence, values) });
+        }
+        self.values = values.clone();
+        self.add(Entry { effects: own, ..self.next(id, fence, values) });
+    }
+
+    fn next(&self, id: EntryId, fence: Fence, values: Body) -> Entry {
+        let sequence = self.sequence + 1;
+        Entry { id, follows: self.last, sequence, fence, values, effects: Body::default(), part_of: None }
+    }
+
+    fn add(&mut self, entry: Entry) {
+        (self.last, self.sequence) = (Some(entry.id), entry.sequence);
         self.queue.push_back(Waiting { entry, step: Step::Unsent });
+    }
+
+    /// All that an entry did, its parts' effects included.
+    fn effects(&self, id: EntryId) -> Body {
+        let of = |waiting: &&Waiting| waiting.entry.id == id || waiting.entry.part_of == Some(id);
+        let mut pieces = self.queue.iter().filter(of).map(|waiting| &waiting.entry.effects);
+        match (pieces.next(), pieces.next()) {
+            (Some(only), None) => only.clone(),
+            (first, second) => {
+                let all = first.into_iter().chain(second).chain(pieces);
+                Body::new(&all.flat_map(|piece| piece.bytes()).copied().collect::<Vec<u8>>())
+            }
+        }
     }
 
     pub(super) fn values(&self) -> &Body {
@@ -85,7 +118,7 @@ impl Log {
 
     /// Nothing waits for the sink.
     pub(super) fn is_applied(&self) -> bool {
-        self.queue.iter().all(|waiting| waiting.step >= Step::Applied)
+        self.queue.iter().all(|waiting| waiting.is_part() || waiting.step >= Step::Applied)
     }
 
     /// Nothing waits at all.
@@ -110,6 +143,17 @@ impl Log {
     }
 }
 
+impl Waiting {
+    fn is_part(&self) -> bool {
+        self.entry.part_of.is_some()
+    }
+}
+
+/// A part's id: those of triggers are counted from the entry's at the other end.
+fn part(of: EntryId, number: u128) -> EntryId {
+    EntryId(of.0.wrapping_add(number << 96))
+}
+
 impl Direct {
     pub(super) fn is_open(&self) -> bool {
         !self.queue.is_empty()
@@ -128,6 +172,13 @@ impl Direct {
 impl Instance {
     pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
         self.parts()?.log
+    }
+
+    /// What was done outside a poll is an entry of its own.
+    pub(super) fn wrote(&mut self, work: Work, part_bytes: usize) {
+        if let Some(Parts { log: Some(log), fence, ended: false, .. }) = self.parts() {
+            log.push(work, fence, part_bytes);
+        }
     }
 
     pub(super) fn emitted(&mut self, now: Time, id: EntryId, effect: Body) {
@@ -161,20 +212,25 @@ impl Instance {
             }
         }
         let Some(log) = parts.log else { return };
-        if let Some(first) = log.queue.iter_mut().find(|waiting| waiting.step < Step::Applied)
-            && first.step == Step::Committed
+        let next = |waiting: &Waiting| !waiting.is_part() && waiting.step < Step::Applied;
+        if let Some(first) = log.queue.iter().position(next)
+            && log.queue[first].step == Step::Committed
             && may_pass
         {
-            first.step = Step::Published;
-            outbox.push(Command::Publish {
-                sensor: sensor.clone(),
-                fence: parts.fence,
-                id: first.entry.id,
-                effects: first.entry.effects.clone(),
-            });
+            log.queue[first].step = Step::Published;
+            let id = log.queue[first].entry.id;
+            let effects = log.effects(id);
+            outbox.push(Command::Publish { sensor: sensor.clone(), fence: parts.fence, id, effects });
         }
         let Some(stream) = leader else { return };
+        let mut sent = log.queue.iter().filter(|waiting| waiting.step == Step::Sent).count();
         for waiting in &mut log.queue {
+            if waiting.step == Step::Unsent {
+                sent += 1;
+                if sent > SENT_AT_MOST {
+                    continue;
+                }
+            }
             let sensor = sensor.clone();
             let message = match waiting.step {
                 Step::Unsent => ToArbitrator::Commit { sensor, entry: waiting.entry.clone() },
@@ -257,8 +313,11 @@ impl Instance {
 
     /// Its mark is stored.
     pub(super) fn marked(&mut self, id: EntryId) {
-        if let Some(log) = self.log_mut() {
-            log.queue.retain(|waiting| waiting.entry.id != id || waiting.step < Step::Applied);
+        let Some(log) = self.log_mut() else { return };
+        log.queue.retain(|waiting| waiting.entry.id != id || waiting.step < Step::Applied);
+        // Its parts after it: found without it they are worth nothing, and it would be without them.
+        for waiting in log.queue.iter_mut().filter(|waiting| waiting.entry.part_of == Some(id)) {
+            waiting.step = waiting.step.max(Step::Applied);
         }
     }
 }

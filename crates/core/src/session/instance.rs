@@ -309,7 +309,7 @@ impl Instance {
         Some(self.process.as_ref().and_then(|process| process.pace).unwrap_or(interval))
     }
 
-    pub(super) fn poll_returned(&mut self, now: Time, outcome: Outcome) -> Option<Told> {
+    pub(super) fn poll_returned(&mut self, now: Time, outcome: Outcome, part_bytes: usize) -> Option<Told> {
         let (Some(process), Some(grant)) = (&mut self.process, &mut self.grant) else { return None };
         if !matches!(process.doing, Doing::Polling) || grant.stop.as_ref().is_some_and(|stop| stop.now) {
             return None;
@@ -318,7 +318,7 @@ impl Instance {
         match outcome {
             Outcome::Good(work) => {
                 if let (Some(work), Some(log)) = (work, &mut grant.log) {
-                    log.push(work, grant.fence);
+                    log.push(work, grant.fence, part_bytes);
                 }
                 self.errors = 0;
                 self.good = self.good.saturating_add(1);

@@ -7,6 +7,7 @@ mod lease;
 mod leave;
 mod limits;
 mod offers;
+mod parts;
 mod poll;
 mod report;
 mod shift;

@@ -224,6 +224,9 @@ pub struct Pair {
     /// The value, as text.
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+    /// How much longer it lasts: milliseconds. Absent: for ever.
+    #[prost(uint64, optional, tag = "3")]
+    pub ttl_ms: ::core::option::Option<u64>,
 }
 /// Asks for writes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -701,6 +704,9 @@ pub struct Entry {
     /// What is to be dispatched and written elsewhere: bytes that nobody on the way looks into.
     #[prost(bytes = "vec", tag = "6")]
     pub effects: ::prost::alloc::vec::Vec<u8>,
+    /// The id of the entry that this is only a part of, 16 bytes: nothing of it goes out without that one. Absent: it is whole.
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub part_of: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 /// What a sensor's journal keeps.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

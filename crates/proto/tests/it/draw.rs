@@ -218,6 +218,7 @@ impl Draw {
             fence: self.fence(),
             values: self.body(),
             effects: self.body(),
+            part_of: self.maybe(Self::entry_id),
         }
     }
 

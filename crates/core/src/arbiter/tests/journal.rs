@@ -9,7 +9,15 @@ use crate::names::{EntryId, Fence, RequestId, StreamId};
 
 fn entry(id: u128, follows: Option<u128>, sequence: u64) -> Entry {
     let (values, effects) = (Body::new(b"cursor"), Body::new(b"trigger"));
-    Entry { id: EntryId(id), follows: follows.map(EntryId), sequence, fence: fence(1, 1), values, effects }
+    Entry {
+        id: EntryId(id),
+        follows: follows.map(EntryId),
+        sequence,
+        fence: fence(1, 1),
+        values,
+        effects,
+        part_of: None,
+    }
 }
 
 fn commit(entry: Entry) -> ToArbitrator {
@@ -36,7 +44,11 @@ fn writing(entry: &Entry, version: u64) -> Request {
         checks: vec![Check { key: Key::Record(x()), version }],
         writes: vec![
             Write::Put(Key::Record(x()), record),
-            Write::Put(Key::Entry(x(), entry.sequence), Value::Entry(entry.clone())),
+            // The record alone keeps the values.
+            Write::Put(
+                Key::Entry(x(), entry.sequence),
+                Value::Entry(Entry { values: Body::default(), ..entry.clone() }),
+            ),
         ],
     })
 }

@@ -49,6 +49,7 @@ pub(super) fn config() -> Config {
         capacity: None,
         arbitrators: vec![id("l1"), id("l2"), id("l3")],
         margin: millis(200),
+        part_bytes: 16,
         heartbeat: millis(400),
         freeze_limit: Span::from_secs(30),
         drain_timeout: Span::from_secs(60),
@@ -167,7 +168,15 @@ pub(super) fn work(id: u128) -> Outcome {
 
 /// The entry that comes of [`work`].
 pub(super) fn entry(id: u128, follows: Option<u128>, sequence: u64, fence: Fence) -> Entry {
-    Entry { id: EntryId(id), follows: follows.map(EntryId), sequence, fence, values: values(), effects: effects() }
+    Entry {
+        id: EntryId(id),
+        follows: follows.map(EntryId),
+        sequence,
+        fence,
+        values: values(),
+        effects: effects(),
+        part_of: None,
+    }
 }
 
 pub(super) fn commit(entry: Entry) -> ToArbitrator {
