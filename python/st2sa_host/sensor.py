@@ -10,6 +10,7 @@ from os import _exit
 
 from st2sa_host import orphans, provided, waiting
 from st2sa_host.channel import EXIT_DISCONNECTED, Channel, connect
+from st2sa_host.cursor import keeps_cursor
 from st2sa_host.faults import explained, headline, trace
 from st2sa_host.loader import POLLING, load
 from st2sa_host.service import SensorService
@@ -81,7 +82,14 @@ class _Life:
         self._description = description
         service = SensorService(self._channel, description["pack"], description["class_name"])
         self._sensor, self._kind = load(description, service)
-        self._channel.say({"event": "ready", "kind": self._kind, "poll_interval": self._interval()})
+        self._channel.say(
+            {
+                "event": "ready",
+                "kind": self._kind,
+                "poll_interval": self._interval(),
+                "keeps_cursor": self._kind == POLLING and keeps_cursor(self._sensor),
+            }
+        )
 
     def _activate(self, triggers):
         self._phase = "setup"

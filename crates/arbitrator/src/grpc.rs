@@ -234,7 +234,7 @@ impl DatastoreService for Values {
             let pair = |stored: StoredValue| v1::Pair {
                 name: stored.name,
                 value: stored.value,
-                ttl_ms: stored.ttl.map(|ttl| ttl.as_millis()),
+                ttl_ms: stored.ttl.map(Span::as_millis),
             };
             pairs.extend(page.into_iter().map(pair));
         }

@@ -74,6 +74,7 @@ struct Entry {
 enum Way {
     /// As the sensor's code suggests.
     Auto,
+    Journal,
     Direct,
 }
 
@@ -103,6 +104,7 @@ impl PolicyFile {
                 None => policy.effects,
                 Some(Way::Auto) => None,
                 Some(Way::Direct) => Some(Effects::Direct),
+                Some(Way::Journal) => Some(Effects::Journal),
             };
             policy.poll_timeout = entry.poll_timeout.or(policy.poll_timeout);
             policy.max_errors = entry.max_errors.unwrap_or(policy.max_errors);
@@ -193,8 +195,8 @@ fn set(entry: &mut Entry, key: &str, value: &Value) -> Result<(), String> {
             entry.effects = Some(match value.as_str() {
                 Some("auto") => Way::Auto,
                 Some("direct") => Way::Direct,
-                Some("journal") => return Err(not_yet("`effects: journal`", "`auto` and `direct` are allowed")),
-                _ => return Err(format!("`{key}` is `{}`: `auto` and `direct` are allowed", text(value))),
+                Some("journal") => Way::Journal,
+                _ => return Err(format!("`{key}` is `{}`: `auto`, `journal` and `direct` are allowed", text(value))),
             });
         }
         "memory" => entry.memory = Some(bytes(value)?),
@@ -307,8 +309,8 @@ mod tests {
                 "policy.yaml:2: a.B: `standby` is `hot`: `warm` and `cold` are allowed",
             ),
             (
-                "sensors:\n  a.B: {effects: journal}\n",
-                "policy.yaml:2: a.B: `effects: journal` is not in this release: `auto` and `direct` are allowed",
+                "sensors:\n  a.B: {effects: both}\n",
+                "policy.yaml:2: a.B: `effects` is `both`: `auto`, `journal` and `direct` are allowed",
             ),
             (
                 "sensors:\n  a.B: {memory: 4KiB}\n",

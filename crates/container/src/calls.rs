@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::datastore::Datastore;
 use crate::effects::{Dispatch, Effect, ValueWrite};
 use crate::input::{Input, Whose};
+use crate::notebook::{Notebooks, Seen, Taken};
 use crate::wire::{Ask, Call, CallError, Operation};
 
 /// A name or a prefix, in bytes, at the most: what the protocol carries.
@@ -28,6 +29,7 @@ pub(crate) struct Calls {
     pub(crate) datastore: Datastore,
     pub(crate) inputs: Sender<Input>,
     pub(crate) counters: Counters,
+    pub(crate) notebooks: Notebooks,
     /// Payloads that do not fit their schema are dropped, as StackStorm does by default.
     pub(crate) validate: bool,
 }
@@ -88,19 +90,22 @@ impl Calls {
                 Ok(name) => {
                     let ttl_ms = ttl.map(millis);
                     let write = Effect::Write(ValueWrite { name, value: Some(value), ttl_ms });
-                    self.act(whose, &write).await.map(|()| json!(true))
+                    self.act(whose, write).await.map(|()| json!(true))
                 }
                 Err(error) => Err(Some(error)),
             },
             Ask::Delete { name, local } => match full_name(sensor, &name, local) {
                 Ok(name) => {
                     let write = Effect::Write(ValueWrite { name, value: None, ttl_ms: None });
-                    self.act(whose, &write).await.map(|()| json!(true))
+                    self.act(whose, write).await.map(|()| json!(true))
                 }
                 Err(error) => Err(Some(error)),
             },
             Ask::Get { name, local } => match full_name(sensor, &name, local) {
-                Ok(name) => never(self.datastore.get(&name).await).map(|value| json!(value)),
+                Ok(name) => match self.notebooks.see(whose, &name) {
+                    Seen::Here(value) => Ok(json!(value)),
+                    Seen::Elsewhere => never(self.datastore.get(&name).await).map(|value| json!(value)),
+                },
                 Err(error) => Err(Some(error)),
             },
             Ask::List { prefix, local, limit } => {
@@ -108,9 +113,11 @@ impl Calls {
                     Ok(prefix) => {
                         // StackStorm's -1, too, means all that there are.
                         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LISTED_AT_MOST);
-                        let listed = self.datastore.list(&prefix, limit.min(LISTED_AT_MOST)).await;
+                        let limit = limit.min(LISTED_AT_MOST);
+                        let listed = self.datastore.list(&prefix, limit).await;
+                        let listed = listed.map(|listed| self.notebooks.see_all(whose, &prefix, listed));
                         let pair = |(name, value)| json!({ "name": name, "value": value });
-                        never(listed).map(|listed| Value::Array(listed.into_iter().map(pair).collect()))
+                        never(listed).map(|listed| Value::Array(listed.into_iter().take(limit).map(pair).collect()))
                     }
                     Err(error) => Err(Some(error)),
                 }
@@ -140,7 +147,7 @@ impl Calls {
             return Ok(Value::Null);
         }
         let dispatch = Effect::Dispatch(Dispatch { trigger, payload, trace_context });
-        self.act(whose, &dispatch).await?;
+        self.act(whose, dispatch).await?;
         counter.triggers.fetch_add(1, Ordering::Relaxed);
         Ok(Value::Null)
     }
@@ -152,13 +159,21 @@ impl Calls {
         kind.validate(payload)
     }
 
-    /// Has the loop carry an effect out, and waits until it is confirmed.
-    async fn act(&self, whose: Whose, effect: &Effect) -> Result<(), Option<CallError>> {
-        let body = serde_json::to_vec(effect).map_err(|error| Some(refused("ValueError", error.to_string())))?;
+    /// Writes an effect down for its poll's entry; or has the loop carry it out or commit it, and waits until that is done.
+    async fn act(&self, whose: Whose, effect: Effect) -> Result<(), Option<CallError>> {
         let (done, confirmed) = oneshot::channel();
-        let body = Body::new(&body);
+        let input = match self.notebooks.act(whose, effect) {
+            Taken::Noted => return Ok(()),
+            Taken::Refused(problem) => return Err(Some(refused("ValueError", problem))),
+            Taken::Alone(work) => Input::Wrote { whose, work, done },
+            Taken::Direct(effect) => {
+                let body =
+                    serde_json::to_vec(&effect).map_err(|error| Some(refused("ValueError", error.to_string())))?;
+                Input::Effect { whose, body: Body::new(&body), done }
+            }
+        };
         // Nobody answers when the container stops, or when the process is being killed.
-        self.inputs.send(Input::Effect { whose, body, done }).map_err(|_| None)?;
+        self.inputs.send(input).map_err(|_| None)?;
         match confirmed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(problem)) => Err(Some(refused("RuntimeError", problem))),

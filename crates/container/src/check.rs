@@ -16,7 +16,8 @@ use st2sa_stackstorm::packs::Packs;
 
 use crate::input::Input;
 use crate::{
-    Libraries, StartError, calls, datastore, failed, gate, keeper, lease, logbook, nursery, python, sockets, state,
+    Libraries, StartError, calls, datastore, failed, gate, keeper, lease, logbook, notebook, nursery, python, sockets,
+    state,
 };
 
 /// The loop looks around at least this often.
@@ -79,6 +80,7 @@ fn check_in(
             datastore: datastore::Datastore::absent(gate.clone()),
             inputs,
             counters: calls::Counters::default(),
+            notebooks: notebook::Notebooks::default(),
             validate: true,
         },
         gate,
@@ -97,7 +99,7 @@ fn check_in(
         libraries: libraries.clone(),
         offered: folder.join("offered.json"),
     };
-    let mut nursery = nursery::Nursery::new(home, Arc::clone(packs), tokens, logbook);
+    let mut nursery = nursery::Nursery::new(home, Arc::clone(packs), tokens, logbook, notebook::Notebooks::default());
     nursery.raise_all(clock::now(), &mut keeper);
     while !nursery.has_seen_all() {
         progress(nursery.seen(), packs.sensors.values().filter(|sensor| sensor.enabled).count());

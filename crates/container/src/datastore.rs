@@ -20,6 +20,18 @@ const TRY_WITHIN: Duration = Duration::from_secs(2);
 /// Between tries.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
+/// Writes of one request; the leader takes a thousand.
+const WRITES_AT_ONCE: usize = 100;
+
+/// One value, as the datastore has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// It ends by itself.
+    pub(crate) ends: bool,
+}
+
 type Client = DatastoreClient<InterceptedService<Channel, Bearer>>;
 
 /// Asks the leader of now.
@@ -76,6 +88,11 @@ impl Datastore {
     /// # Errors
     /// When it can never be answered, and why.
     pub(crate) async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, String> {
+        let pairs = self.pairs(prefix, limit).await?;
+        Ok(pairs.into_iter().map(|pair| (pair.name, pair.value)).collect())
+    }
+
+    async fn pairs(&self, prefix: &str, limit: usize) -> Result<Vec<v1::Pair>, String> {
         if self.caller.is_none() {
             return Ok(Vec::new());
         }
@@ -83,22 +100,46 @@ impl Datastore {
         loop {
             let request = v1::ListRequest { prefix: prefix.to_owned(), limit };
             match self.attempt("list values", async |mut client| client.list(request).await).await {
-                Try::Done(answer) => return Ok(answer.pairs.into_iter().map(|pair| (pair.name, pair.value)).collect()),
+                Try::Done(answer) => return Ok(answer.pairs),
                 Try::Never(problem) => return Err(problem),
                 Try::Again => tokio::time::sleep(RETRY_AFTER).await,
             }
         }
     }
 
-    /// Stores a value for a sensor that is ACTIVE here; `None` where it may not any more: the session hands it on
-    /// again if it is still to be stored.
-    pub(crate) async fn apply(&self, sensor: &SensorRef, id: EntryId, write: ValueWrite) -> Option<Result<(), String>> {
-        let write = v1::Write { name: write.name, value: write.value, ttl_ms: write.ttl_ms };
+    /// All values that begin so, and whether they end by themselves.
+    ///
+    /// # Errors
+    /// When it can never be answered, and why.
+    pub(crate) async fn copy(&self, prefix: &str) -> Result<Vec<Stored>, String> {
+        let stored = |pair: v1::Pair| Stored { name: pair.name, value: pair.value, ends: pair.ttl_ms.is_some() };
+        Ok(self.pairs(prefix, usize::MAX).await?.into_iter().map(stored).collect())
+    }
+
+    /// Stores values for a sensor that is ACTIVE here; `None` where it may not any more: the session hands them on
+    /// again if they are still to be stored.
+    pub(crate) async fn apply(
+        &self,
+        sensor: &SensorRef,
+        id: EntryId,
+        writes: Vec<ValueWrite>,
+    ) -> Option<Result<(), String>> {
+        let write = |write: ValueWrite| v1::Write { name: write.name, value: write.value, ttl_ms: write.ttl_ms };
+        let writes: Vec<v1::Write> = writes.into_iter().map(write).collect();
+        for writes in writes.chunks(WRITES_AT_ONCE) {
+            if let Err(problem) = self.apply_some(sensor, id, writes).await? {
+                return Some(Err(problem));
+            }
+        }
+        Some(Ok(()))
+    }
+
+    async fn apply_some(&self, sensor: &SensorRef, id: EntryId, writes: &[v1::Write]) -> Option<Result<(), String>> {
         loop {
             // The look right before the act (rule 4), and the newest fence.
             let pass = self.gate.pass(sensor, id)?;
             let fence = v1::Fence { term: pass.fence.term.0, n: pass.fence.n };
-            let (sensor, writes) = (sensor.as_str().to_owned(), vec![write.clone()]);
+            let (sensor, writes) = (sensor.as_str().to_owned(), writes.to_vec());
             let request = v1::ApplyRequest { sensor, fence: Some(fence), writes };
             let tried = self.attempt("store a value", async |mut client| client.apply(request).await).await;
             drop(pass);

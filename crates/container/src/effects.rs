@@ -4,15 +4,14 @@ use std::sync::mpsc::Sender;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use st2sa_core::engine::Body;
 use st2sa_core::names::{EntryId, SensorRef};
 
 use crate::datastore::Datastore;
 use crate::input::Input;
 use crate::sinks::SinkHandle;
 
-/// One effect, as core carries it: a body it does not look into.
-#[derive(Debug, Serialize, Deserialize)]
+/// One effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Effect {
     Dispatch(Dispatch),
@@ -46,24 +45,22 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Hands an effect on; [`Input::Published`] says when it is confirmed.
-    pub(crate) fn publish(&self, sensor: SensorRef, id: EntryId, body: &Body) {
-        match serde_json::from_slice(body.bytes()) {
-            Ok(Effect::Dispatch(dispatch)) => self.sink.put(sensor, id, dispatch),
-            Ok(Effect::Write(write)) => {
-                let (datastore, inputs) = (self.datastore.clone(), self.inputs.clone());
-                self.runtime.spawn(async move {
-                    let done = match datastore.apply(&sensor, id, write).await {
-                        Some(Ok(())) => Input::Published(sensor, id),
-                        Some(Err(problem)) => Input::Refused(sensor, id, problem),
-                        None => Input::NotPublished(sensor, id),
-                    };
-                    // Nobody listens any more when the container stops.
-                    let _ = inputs.send(done);
-                });
-            }
-            // The container wrote it itself, a moment ago.
-            Err(error) => tracing::error!(%sensor, %error, "an effect cannot be read back"),
-        }
+    /// Hands a trigger on; [`Input::Published`] says when it is confirmed, [`Input::NotPublished`] that it might not go out.
+    pub(crate) fn dispatch(&self, sensor: SensorRef, id: EntryId, dispatch: Dispatch) {
+        self.sink.put(sensor, id, dispatch);
+    }
+
+    /// Stores values; the answer comes in the same way, or as [`Input::Refused`].
+    pub(crate) fn write(&self, sensor: SensorRef, id: EntryId, writes: Vec<ValueWrite>) {
+        let (datastore, inputs) = (self.datastore.clone(), self.inputs.clone());
+        self.runtime.spawn(async move {
+            let done = match datastore.apply(&sensor, id, writes).await {
+                Some(Ok(())) => Input::Published(sensor, id),
+                Some(Err(problem)) => Input::Refused(sensor, id, problem),
+                None => Input::NotPublished(sensor, id),
+            };
+            // Nobody listens any more when the container stops.
+            let _ = inputs.send(done);
+        });
     }
 }

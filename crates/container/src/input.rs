@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use st2sa_core::engine::Body;
-use st2sa_core::names::{EntryId, SensorRef, StreamId};
+use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
+use st2sa_core::session::Work;
 use st2sa_proto::FromArbitrator;
 use st2sa_stackstorm::packs::Packs;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::datastore::Stored;
 use crate::guardian::Told;
 use crate::wire::{Event, Operation};
 
@@ -59,6 +61,24 @@ pub(crate) enum Input {
         body: Body,
         /// Told when it is confirmed, or why it is refused.
         done: oneshot::Sender<Result<(), String>>,
+    },
+    /// A journaled sensor did something outside its polls: the answer comes when that is committed.
+    Wrote {
+        /// Whose process.
+        whose: Whose,
+        /// What it did.
+        work: Work,
+        /// Told then.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// What the datastore has of a sensor's own values; none where it cannot be read.
+    Copied {
+        /// The process that is to be set up.
+        process: ProcessId,
+        /// The values as the journal has them.
+        values: Body,
+        /// The copy.
+        copy: Option<Vec<Stored>>,
     },
     /// An effect is confirmed.
     Published(SensorRef, EntryId),

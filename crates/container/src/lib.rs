@@ -17,6 +17,7 @@
 //!
 //! The guardian is a process of its own: [`guardian::run`].
 
+mod applying;
 mod calls;
 mod check;
 mod datastore;
@@ -31,6 +32,7 @@ mod keeper;
 mod lease;
 mod link;
 mod logbook;
+mod notebook;
 mod nursery;
 mod python;
 mod registry;
@@ -199,6 +201,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     let logbook = logbook::Logbook::new(options.name.clone());
     let datastore = datastore::Datastore::new(gate.clone(), caller.clone());
     let counters = calls::Counters::default();
+    let notebooks = notebook::Notebooks::default();
     let tokens = sockets::Tokens::default();
     let start = sinks::Start {
         container: options.name.clone(),
@@ -216,6 +219,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         datastore: datastore.clone(),
         inputs: inputs.clone(),
         counters: counters.clone(),
+        notebooks: notebooks.clone(),
         validate: options.validate_payload,
     };
     let sockets = sockets::Sockets {
@@ -270,7 +274,7 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
     let now = clock::now();
     let shell = shell::Shell {
         session: Session::new(config(&options), state.incarnation, state.succeeds, now),
-        nursery: nursery::Nursery::new(home, options.packs, tokens, logbook),
+        nursery: nursery::Nursery::new(home, options.packs, tokens, logbook, notebooks.clone()),
         keeper,
         links: link::Links::new(about, inputs.clone(), runtime.handle().clone(), caller, options.store),
         lease,
@@ -286,6 +290,9 @@ pub fn run(options: Options) -> Result<Ending, StartError> {
         packs: shelf,
         timers: shell::Timers::new(now),
         waiting: BTreeMap::new(),
+        notebooks,
+        applying: applying::Applying::default(),
+        commits: BTreeMap::new(),
         held_words: Vec::new(),
         registry: registry.as_ref().map(Membership::teller),
     };

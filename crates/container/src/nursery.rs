@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use st2sa_core::engine::Body;
 use st2sa_core::message::{Effects, Kind, Offer};
 use st2sa_core::names::{Digest, ProcessId, SensorRef};
 use st2sa_core::session::Event;
@@ -23,10 +24,12 @@ use st2sa_stackstorm::packs::{Packs, Sensor};
 use tokio::sync::mpsc;
 
 use crate::Libraries;
+use crate::datastore::Stored;
 use crate::guardian::Told;
 use crate::input::Whose;
 use crate::keeper::Keeper;
 use crate::logbook::{Logbook, Stream};
+use crate::notebook::Notebooks;
 use crate::sockets::Tokens;
 use crate::wire::{self, Do, Operation};
 use child::{Child, Phase};
@@ -65,6 +68,7 @@ pub(crate) struct Nursery {
     packs: Arc<Packs>,
     tokens: Tokens,
     logbook: Logbook,
+    notebooks: Notebooks,
     hosts: BTreeMap<u64, Host>,
     children: BTreeMap<u64, Child>,
     sensors: BTreeMap<SensorRef, Known>,
@@ -87,6 +91,8 @@ pub(crate) struct Nursery {
 pub(crate) struct Known {
     /// As its loaded class says.
     pub(crate) kind: Option<Kind>,
+    /// Its code reads and writes the datastore: it keeps its cursor there.
+    keeps_cursor: bool,
     /// The code that was loaded, and the one that was before that.
     digest: Option<Digest>,
     previous: Option<Digest>,
@@ -107,7 +113,7 @@ pub(crate) struct Known {
 }
 
 impl Nursery {
-    pub(crate) fn new(home: Home, packs: Arc<Packs>, tokens: Tokens, logbook: Logbook) -> Self {
+    pub(crate) fn new(home: Home, packs: Arc<Packs>, tokens: Tokens, logbook: Logbook, notebooks: Notebooks) -> Self {
         let mut sensors: BTreeMap<SensorRef, Known> = BTreeMap::new();
         let offered = remembered(&home.offered);
         for sensor in enabled(&packs) {
@@ -130,6 +136,7 @@ impl Nursery {
             packs,
             tokens,
             logbook,
+            notebooks,
             hosts: BTreeMap::new(),
             children: BTreeMap::new(),
             sensors,
@@ -173,7 +180,9 @@ impl Nursery {
             let offer = |sensor: &Sensor| {
                 let known = self.sensors.get(&sensor.reference)?;
                 let (kind, digest, previous) = (known.kind?, known.digest?, known.previous);
-                Some(Offer { sensor: sensor.reference.clone(), digest, previous, kind, effects: Effects::Direct })
+                let journaled = known.keeps_cursor && matches!(kind, Kind::Polling { .. });
+                let effects = if journaled { Effects::Journal } else { Effects::Direct };
+                Some(Offer { sensor: sensor.reference.clone(), digest, previous, kind, effects })
             };
             let offers: Vec<Offer> = enabled(&self.packs).filter_map(offer).collect();
             remember(&self.home.offered, &offers);
@@ -201,6 +210,12 @@ impl Nursery {
         self.children.get(&number).map(|child| (&child.sensor, child.process))
     }
 
+    /// The sensor of a process that the session asked for.
+    pub(crate) fn of_process(&self, process: ProcessId) -> Option<&SensorRef> {
+        let child = self.children.values().find(|child| child.process == Some(process));
+        child.map(|child| &child.sensor).or_else(|| self.cold.get(&process))
+    }
+
     /// Whether the offers changed since they were last asked for.
     pub(crate) fn offers_wait(&self) -> bool {
         self.offers_changed
@@ -223,10 +238,14 @@ impl Nursery {
         }
     }
 
-    /// The session wants it set up.
-    pub(crate) fn activate(&mut self, now: Time, process: ProcessId) {
+    /// The session wants it set up: from its own values, if it is journaled, and what the datastore has of them.
+    pub(crate) fn activate(&mut self, now: Time, process: ProcessId, values: Option<(&Body, Option<Vec<Stored>>)>) {
         if let Some(sensor) = self.cold.remove(&process) {
             self.raise(now, &sensor, Some(process));
+        }
+        let child = self.children.values().find(|child| child.process == Some(process));
+        if let (Some(child), Some((values, copy))) = (child, values) {
+            self.notebooks.open(Whose::Sensor(child.number), &child.sensor, values, copy);
         }
         let Some(number) = self.number_of(process) else { return };
         let Some(child) = self.children.get_mut(&number).filter(|child| !child.ends()) else { return };
@@ -254,6 +273,7 @@ impl Nursery {
         known.polls += 1;
         known.last_poll_began = Some(now);
         child.phase = Phase::Polling { number: known.polls, since: now };
+        self.notebooks.begin(Whose::Sensor(number));
         child.tell(Do::Poll { number: known.polls });
     }
 
@@ -494,6 +514,7 @@ impl Nursery {
     /// Dead, and everything below it.
     fn gone(&mut self, now: Time, number: u64) {
         let Some(child) = self.children.remove(&number) else { return };
+        self.notebooks.close(Whose::Sensor(number));
         self.tokens.take_back(&child.token);
         match child.process {
             Some(process) if child.is_lost => self.events.push(Event::Lost(process)),

@@ -11,21 +11,23 @@ use st2sa_coordination::registry::Teller;
 use st2sa_core::engine::Body;
 use st2sa_core::message::{State, ToArbitrator, ToContainer};
 use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
-use st2sa_core::session::{Command, Event, Session};
+use st2sa_core::session::{Command, Event, Session, Work};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::{clock, identity};
 use st2sa_proto::{FromArbitrator, InstanceReport};
 use tokio::sync::oneshot;
 
+use crate::applying::{Applying, Step};
 use crate::calls::{Counters, Shelf};
 use crate::datastore::Datastore;
-use crate::effects::Publisher;
+use crate::effects::{Effect, Publisher};
 use crate::gate::Gate;
 use crate::guardian::Told;
 use crate::input::{Input, Whose};
 use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::link::Links;
+use crate::notebook::Notebooks;
 use crate::nursery::Nursery;
 
 /// The loop looks around at least this often.
@@ -86,6 +88,12 @@ pub(crate) struct Shell {
     pub(crate) counters: Counters,
     pub(crate) packs: Shelf,
     pub(crate) timers: Timers,
+    /// What journaled sensors do in their polls.
+    pub(crate) notebooks: Notebooks,
+    /// Entries of the journal on their way out.
+    pub(crate) applying: Applying,
+    /// Entries that were made outside polls, and who waits until they are committed.
+    pub(crate) commits: BTreeMap<EntryId, Waiting>,
     /// Effects that are not confirmed.
     pub(crate) waiting: BTreeMap<EntryId, Waiting>,
     /// Words that are given once nothing of their sensor is in hand any more.
@@ -203,6 +211,8 @@ impl Shell {
             }
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
+            Input::Wrote { whose, work, done } => self.wrote(whose, work, done),
+            Input::Copied { process, values, copy } => self.nursery.activate(now, process, Some((&values, copy))),
             Input::Published(sensor, id) => self.confirmed(sensor, id, Ok(())),
             Input::Sink(sensor, Some(problem)) => drop(self.timers.sink_problems.insert(sensor, problem)),
             Input::Sink(sensor, None) => drop(self.timers.sink_problems.remove(&sensor)),
@@ -210,7 +220,11 @@ impl Shell {
                 self.counters.of(&sensor).dropped.fetch_add(1, Ordering::Relaxed);
                 self.timers.dead_letters.insert(sensor, said);
             }
-            Input::NotPublished(sensor, id) => self.handle(Event::NotPublished { sensor, id }),
+            Input::NotPublished(sensor, id) => match self.applying.held(id) {
+                Step::NotOurs => self.handle(Event::NotPublished { sensor, id }),
+                Step::Held(id) => self.handle(Event::NotPublished { sensor, id }),
+                Step::Waits | Step::Applied(_) => {}
+            },
             Input::Refused(sensor, id, problem) => self.confirmed(sensor, id, Err(problem)),
             Input::Guardian(generation, told) if self.keeper.is_current(generation) => {
                 if let Told::Froze { late_by } = told {
@@ -254,6 +268,12 @@ impl Shell {
             self.datastore.leads(self.links.address(stream));
             tracing::info!("welcomed by the leader");
         }
+        if let ToContainer::Committed { entry, .. } = &message
+            && let Some(commit) = self.commits.remove(entry)
+        {
+            // The caller may be gone.
+            let _ = commit.done.send(Ok(()));
+        }
         self.handle(Event::Message { stream, message });
     }
 
@@ -286,14 +306,54 @@ impl Shell {
         self.handle(Event::Emitted { process, id, effect: body });
     }
 
+    /// A journaled sensor acts outside its polls.
+    fn wrote(&mut self, whose: Whose, work: Work, done: oneshot::Sender<Result<(), String>>) {
+        let known = self.nursery.sensor_of(whose).map(|(sensor, process)| (sensor.clone(), process));
+        let Some((sensor, Some(process))) = known.filter(|(sensor, _)| self.session.active(sensor).is_some()) else {
+            // It is being ended.
+            return;
+        };
+        self.commits.insert(work.id, Waiting { sensor, process, done });
+        self.handle(Event::Wrote { process, work });
+    }
+
     /// An effect has gone out, or never will.
     fn confirmed(&mut self, sensor: SensorRef, id: EntryId, outcome: Result<(), String>) {
+        match self.applying.confirmed(id, &self.gate, &self.publisher) {
+            Step::NotOurs => {}
+            Step::Applied(id) => {
+                self.applied(sensor, id);
+                return;
+            }
+            Step::Held(id) => {
+                self.handle(Event::NotPublished { sensor, id });
+                return;
+            }
+            Step::Waits => {
+                if let Err(problem) = outcome {
+                    self.set_aside(&sensor, &problem);
+                }
+                return;
+            }
+        }
         self.gate.forget(id);
         if let Some(waiting) = self.waiting.remove(&id) {
             // The caller may be gone.
             let _ = waiting.done.send(outcome);
         }
         self.handle(Event::Published { sensor, id });
+    }
+
+    /// An entry of the journal is applied.
+    fn applied(&mut self, sensor: SensorRef, id: EntryId) {
+        self.notebooks.applied(id);
+        self.handle(Event::Published { sensor, id });
+    }
+
+    /// What a journaled sensor did was refused for good, and nobody waits for the answer any more.
+    fn set_aside(&mut self, sensor: &SensorRef, problem: &str) {
+        tracing::error!(%sensor, problem, "what a sensor did is refused for good");
+        self.timers.dead_letters.insert(sensor.clone(), format!("refused for good: {problem}"));
     }
 
     /// Effects that the session has discarded: those of processes that are gone, and of sensors that are not ACTIVE
@@ -307,6 +367,9 @@ impl Shell {
             }
             valid
         });
+        let valid = |waiting: &Waiting| Some(waiting.process) != gone && session.active(&waiting.sensor).is_some();
+        self.commits.retain(|_, waiting| valid(waiting));
+        self.applying.retain(|sensor| session.active(sensor).is_some(), gate);
     }
 
     /// The word (rule 6) means that nothing acts any more: what is being handed to a sink right now, too.
@@ -439,7 +502,8 @@ impl Shell {
                 }
             }
             Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process),
-            Command::Activate { process, values: _ } => self.nursery.activate(now, process),
+            Command::Activate { process, values: None } => self.nursery.activate(now, process, None),
+            Command::Activate { process, values: Some(values) } => self.copy(process, values),
             Command::Poll { process, fence: _ } => self.nursery.poll(now, process),
             Command::Kill(process) => {
                 let may_act = self.session.may_act(now);
@@ -459,8 +523,39 @@ impl Shell {
                     self.nursery.thawed(now.since(since));
                 }
             }
-            Command::Publish { sensor, fence: _, id, effects } => self.publisher.publish(sensor, id, &effects),
+            Command::Publish { sensor, fence: _, id, effects } => self.publish(sensor, id, &effects, events),
             Command::Exit => self.timers.ending = Some(Ending::Left),
+        }
+    }
+
+    /// Reads what the datastore has of a journaled sensor's own values, before it is set up.
+    fn copy(&mut self, process: ProcessId, values: Body) {
+        let Some(sensor) = self.nursery.of_process(process).cloned() else { return };
+        let (datastore, inputs) = (self.datastore.clone(), self.publisher.inputs.clone());
+        self.links.runtime.spawn(async move {
+            let copy = datastore.copy(&format!("{sensor}:")).await;
+            let copy =
+                copy.inspect_err(|problem| tracing::warn!(%sensor, problem, "the datastore's copy is not looked at"));
+            // Nobody listens any more when the container stops.
+            let _ = inputs.send(Input::Copied { process, values, copy: copy.ok() });
+        });
+    }
+
+    /// Hands on a direct effect, or an entry of the journal.
+    fn publish(&mut self, sensor: SensorRef, id: EntryId, body: &Body, events: &mut VecDeque<Event>) {
+        match self.applying.begin(&sensor, id, body, &self.gate, &self.publisher) {
+            Step::NotOurs => {}
+            Step::Applied(id) => {
+                events.push_back(Event::Published { sensor, id });
+                return;
+            }
+            Step::Waits | Step::Held(_) => return,
+        }
+        match serde_json::from_slice(body.bytes()) {
+            Ok(Effect::Dispatch(dispatch)) => self.publisher.dispatch(sensor, id, dispatch),
+            Ok(Effect::Write(write)) => self.publisher.write(sensor, id, vec![write]),
+            // The container wrote it itself, a moment ago.
+            Err(error) => tracing::error!(%sensor, %error, "an effect cannot be read back"),
         }
     }
 
@@ -518,7 +613,8 @@ impl Shell {
     fn waits(&self, sensor: &SensorRef) -> Option<String> {
         let problems = &self.timers.sink_problems;
         let problem = problems.get(&Some(sensor.clone())).or_else(|| problems.get(&None))?;
-        self.waiting.values().any(|waiting| waiting.sensor == *sensor).then(|| format!("triggers wait: {problem}"))
+        let waits = self.applying.waits(sensor) || self.waiting.values().any(|waiting| waiting.sensor == *sensor);
+        waits.then(|| format!("triggers wait: {problem}"))
     }
 
     /// What was said of a trigger that the sink has refused, while the sensor is ACTIVE here.

@@ -158,6 +158,9 @@ pub(crate) enum Event {
         kind: Kind,
         #[serde(default)]
         poll_interval: Option<f64>,
+        /// Its code both reads and writes the datastore.
+        #[serde(default)]
+        keeps_cursor: bool,
     },
     Activated {
         #[serde(default)]
@@ -258,7 +261,7 @@ mod tests {
         let Line::Event(event) = read(r#"{"event": "ready", "kind": "polling", "poll_interval": 5}"#) else {
             panic!("not an event");
         };
-        assert_eq!(event, Event::Ready { kind: Kind::Polling, poll_interval: Some(5.0) });
+        assert_eq!(event, Event::Ready { kind: Kind::Polling, poll_interval: Some(5.0), keeps_cursor: false });
         assert!(matches!(read(r#"{"event": "of a later protocol", "x": 1}"#), Line::Event(Event::Unknown)));
         assert!(serde_json::from_str::<Line>(r#"{"neither": 1}"#).is_err());
     }

@@ -7,6 +7,7 @@
 mod acting;
 mod ask;
 mod etcd;
+mod exactness;
 mod failure;
 mod loyal;
 mod packs;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use acting::can_act;
 pub use etcd::{Certificates, Etcd};
+pub use exactness::{Account, Exactness, Strike};
 pub use loyal::{Heard, LoyalContainer};
 pub use packs::Pack;
 pub use polls::{Beside, End, Overlap, Poll, longest_gap, overlaps};

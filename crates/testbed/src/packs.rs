@@ -33,6 +33,8 @@ pub enum Pack {
     Teller(u32),
     /// `cursor.Cursor`: dispatches the next three numbers, then stores the last of them in the datastore.
     Cursor,
+    /// `saver.Saver`: the same the other way round: it stores the last number, then dispatches the three.
+    Saver,
     /// `ill.Ill`: a ticker that from [`Pack::fall_ill`] on does in its polls what `how` names (a method of it: `hangs`,
     /// `raises`, `dies`, `exits`, `hogs`, `floods`) on the container `on`; on every one, if that is empty.
     Ill {
@@ -53,6 +55,7 @@ impl Pack {
             Self::Slow => vec!["slow.Slow".to_owned()],
             Self::Forker => vec!["forker.Forker".to_owned()],
             Self::Cursor => vec!["cursor.Cursor".to_owned()],
+            Self::Saver => vec!["saver.Saver".to_owned()],
             Self::Ill { .. } => vec!["ill.Ill".to_owned()],
         }
     }
@@ -88,6 +91,7 @@ impl Pack {
             Self::Slow => "slow",
             Self::Forker => "forker",
             Self::Cursor => "cursor",
+            Self::Saver => "saver",
             Self::Ill { .. } => "ill",
         }
     }
@@ -128,7 +132,7 @@ impl Pack {
                 let once = folder.join(ONCE);
                 let _ = writeln!(config, "how: {how}\nwhere: '{on}'\nonce: {}", once.display());
             }
-            Self::Ticker(_) | Self::Teller(_) | Self::Verbose | Self::Cursor => {}
+            Self::Ticker(_) | Self::Teller(_) | Self::Verbose | Self::Cursor | Self::Saver => {}
         }
         write(&configs.join(format!("{name}.yaml")), &config);
     }

@@ -10,6 +10,7 @@ use st2sa_core::time::Time;
 use super::child::{self, Child, Phase};
 use super::host;
 use super::{Nursery, RETRY_FIRST, RETRY_LONGEST};
+use crate::input::Whose;
 use crate::keeper::Keeper;
 use crate::logbook::Stream;
 use crate::wire;
@@ -73,7 +74,7 @@ impl Nursery {
         let (sensor, spare) = (child.sensor.clone(), child.process.is_none());
         let mut renew = false;
         match event {
-            wire::Event::Ready { kind, poll_interval } if child.is_loading() => {
+            wire::Event::Ready { kind, poll_interval, keeps_cursor } if child.is_loading() => {
                 let interval = poll_interval.and_then(child::interval);
                 let kind = match (kind, interval) {
                     (wire::Kind::Polling, Some(interval)) => Kind::Polling { interval },
@@ -95,6 +96,8 @@ impl Nursery {
                         known.kind = Some(kind);
                     }
                 }
+                self.offers_changed |= known.keeps_cursor != keeps_cursor;
+                known.keeps_cursor = keeps_cursor;
                 let digest = child.packs.sensors.get(&child.sensor).map(|sensor| sensor.digest);
                 if known.digest != digest {
                     // Of an earlier run, where this is the first.
@@ -135,7 +138,8 @@ impl Nursery {
                     known.last_error = Some(error);
                 }
                 self.events.extend(child.paced(poll_interval));
-                let outcome = if ok { Outcome::Good(None) } else { Outcome::Raised { effects: false } };
+                let left = self.notebooks.end(Whose::Sensor(child.number), ok);
+                let outcome = if ok { Outcome::Good(left.work) } else { Outcome::Raised { effects: left.withheld } };
                 self.events.extend(child.process.map(|process| Event::PollReturned { process, outcome }));
             }
             wire::Event::RunReturned => {

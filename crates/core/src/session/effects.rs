@@ -107,7 +107,7 @@ impl Log {
             (Some(only), None) => only.clone(),
             (first, second) => {
                 let all = first.into_iter().chain(second).chain(pieces);
-                Body::new(&all.flat_map(|piece| piece.bytes()).copied().collect::<Vec<u8>>())
+                Body::new(&all.flat_map(Body::bytes).copied().collect::<Vec<u8>>())
             }
         }
     }

@@ -182,7 +182,7 @@ one that fits a sensor overrides what it names, field by field. So the general o
 | `require` | none | labels, such as `{zone: eu}` | its container must have these labels |
 | `prefer` | none | labels | among equals, a container with these labels |
 | `standby` | `warm` | `warm`, `cold` | a warm standby is loaded and constructed; a cold one has no process, and takes over as much later |
-| `effects` | `auto` | `auto`, `direct` | how its effects go out; both are direct in this release |
+| `effects` | `auto` | `auto`, `journal`, `direct` | how its effects go out: a poll as one entry of the journal, nothing lost and nothing twice, or each at once; `auto`: journaled are polling sensors whose code both reads and writes the datastore |
 | `poll_timeout` | 10 intervals, at least 5 min | a length of time | a poll that lasts longer counts as hung |
 | `max_errors` | 3 | 1 to 1000 | so many raising polls in a row move it |
 | `memory` | no bound | bytes with KiB, MiB or GiB, at least 16MiB | what each of its processes may have (`RLIMIT_DATA`); what asks for more meets a `MemoryError`, and that ends the process |

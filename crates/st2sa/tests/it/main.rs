@@ -13,6 +13,7 @@ mod debugger;
 mod documents;
 mod doors;
 mod engines;
+mod exact;
 mod explained;
 mod health;
 mod hung;

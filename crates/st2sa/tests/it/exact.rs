@@ -1,0 +1,52 @@
+//! One poll, one effect: whatever is killed, and whenever, each number that a sensor counts arrives exactly once, in order,
+//! whether it dispatches and then saves, or saves and then dispatches.
+
+use st2sa_testbed::{Exactness, Pack, Source, Strike, Testbed};
+
+use crate::scene::{SETTLES, sensors_of, testbed};
+
+const PACKS: [Pack; 2] = [Pack::Cursor, Pack::Saver];
+/// Short lengths of time, so that much happens within a test.
+const QUICK: [&str; 2] = ["--session-ttl=1s", "--heartbeat=200ms"];
+/// Of each kind.
+const ROUND: [Strike; 5] = [Strike::Sensor, Strike::Container, Strike::Arbitrator, Strike::Node, Strike::Pause];
+
+#[test]
+fn nothing_is_lost_and_nothing_arrives_twice_whatever_is_killed() {
+    let bed = testbed();
+    let mut exactness = play(&bed, "", &[ROUND, ROUND].concat(), 1);
+    let account = exactness.account();
+    println!("{account}");
+    assert!(account.is_exact(), "{account}");
+    // Only what was between publishing and marking is written again: at most one batch a sensor and strike.
+    assert!(account.repeated <= 3 * 2 * 10, "{account}");
+}
+
+/// The same harness fails for whoever is direct: so it can.
+#[test]
+fn direct_effects_are_not_exact_in_the_same_harness() {
+    let bed = testbed();
+    let strikes = [Strike::Sensor; 40];
+    let mut exactness = play(&bed, "sensors: {\"*\": {effects: direct}}\n", &strikes, 2);
+    let account = exactness.account();
+    println!("{account}");
+    assert!(!account.is_exact(), "{account}");
+}
+
+fn play<'a>(bed: &'a Testbed, policy: &str, strikes: &[Strike], seed: u64) -> Exactness<'a> {
+    let source = Source::start();
+    bed.add_packs(&PACKS, &source);
+    let file = bed.folder().join("policy.yaml");
+    std::fs::write(&file, if policy.is_empty() { "sensors: {}\n" } else { policy }).unwrap();
+    let policy = format!("--policy={}", file.display());
+    let flags = [&QUICK[..], &[&policy]].concat();
+    let mut arbitrators = [bed.arbitrator(&flags)];
+    let mut containers = ["a", "b"].map(|name| bed.container(name));
+    let sensors = sensors_of(&PACKS);
+    bed.eventually(SETTLES, "every sensor is ACTIVE", || bed.placement(&sensors));
+    let mut exactness = Exactness::new(bed, sensors, seed);
+    for strike in strikes {
+        exactness.strike(*strike, &mut arbitrators, &mut containers);
+    }
+    exactness
+}

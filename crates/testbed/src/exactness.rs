@@ -1,0 +1,249 @@
+//! Kills at random while sensors count, and the account of what arrived: nothing lost, nothing twice, everything in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::failure::{OrFail, fail};
+use crate::program::Program;
+use crate::testbed::Testbed;
+use crate::triggers::Trigger;
+
+/// After whatever was done every sensor dispatches again within this.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
+/// A struck sensor has polled well so often before the next strike: ten good polls forget a failure, and what is killed again
+/// and again before that is held back, longer and longer.
+const POLLS_BETWEEN: u64 = 12;
+/// Numbers of one poll.
+const BATCH: u64 = 3;
+/// How often it is looked at what has arrived.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What arrived of sensors that count from 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Numbers that arrived, each counted once.
+    pub items: u64,
+    /// Numbers that are missing below the highest of their sensor.
+    pub lost: Vec<(String, u64)>,
+    /// Numbers that arrived under two ids.
+    pub duplicated: Vec<(String, u64)>,
+    /// Triggers that arrived again under the same id: the window between publishing and marking.
+    pub repeated: u64,
+    /// Numbers that arrived after higher ones.
+    pub disordered: Vec<(String, u64)>,
+}
+
+/// What is done to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// SIGKILL of a sensor's process.
+    Sensor,
+    /// SIGKILL of a container: its guardian ends what it ran.
+    Container,
+    /// A container and everything below it, at once.
+    Node,
+    /// SIGSTOP of a container until its sensors are elsewhere, then SIGCONT.
+    Pause,
+    /// SIGKILL of an arbitrator.
+    Arbitrator,
+}
+
+/// Strikes, and keeps the account.
+pub struct Exactness<'a> {
+    bed: &'a Testbed,
+    sensors: Vec<String>,
+    random: u64,
+    path: PathBuf,
+    read: u64,
+    seen: BTreeMap<String, Seen>,
+    /// What was done so far.
+    pub strikes: Vec<Strike>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// The ids of each number.
+    ids: BTreeMap<u64, BTreeSet<String>>,
+    highest: u64,
+    repeated: u64,
+    disordered: Vec<u64>,
+    triggers: u64,
+}
+
+impl<'a> Exactness<'a> {
+    /// Sensors that count, whose triggers go to the testbed's file; what is drawn follows from the seed.
+    pub fn new(bed: &'a Testbed, sensors: Vec<String>, seed: u64) -> Self {
+        let path = bed.folder().join("triggers.jsonl");
+        let random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        Self { bed, sensors, random, path, read: 0, seen: BTreeMap::new(), strikes: Vec::new() }
+    }
+
+    /// Draws a strike: of ten seven are sensors' processes, two containers, one arbitrators.
+    pub fn draw(&mut self) -> Strike {
+        match self.below(10) {
+            0..=6 => Strike::Sensor,
+            7 => Strike::Container,
+            8 => [Strike::Node, Strike::Pause][self.below(2)],
+            _ => Strike::Arbitrator,
+        }
+    }
+
+    /// Strikes at a random moment, and waits until every sensor goes on.
+    #[track_caller]
+    pub fn strike(&mut self, strike: Strike, arbitrators: &mut [Program], containers: &mut [Program]) {
+        // At any point of a poll and of what follows it: a random delay is what is wanted here.
+        let delay = self.below(250);
+        std::thread::sleep(Duration::from_millis(delay as u64));
+        self.strikes.push(strike);
+        match strike {
+            Strike::Sensor => {
+                let chosen = self.below(self.sensors.len());
+                let sensor = self.sensors[chosen].clone();
+                // It may be between two processes.
+                if let Some(process) = self.bed.sensor_process(&sensor) {
+                    self.bed.kill(process, Signal::KILL);
+                }
+            }
+            Strike::Container => {
+                let struck = &mut containers[self.below(containers.len())];
+                struck.kill(Signal::KILL);
+                struck.wait(GOES_ON_WITHIN);
+                struck.restart();
+            }
+            Strike::Node => {
+                let struck = &mut containers[self.below(containers.len())];
+                struck.kill_with_everything();
+                struck.wait(GOES_ON_WITHIN);
+                struck.restart();
+            }
+            Strike::Pause => {
+                let struck = self.below(containers.len());
+                containers[struck].kill(Signal::STOP);
+                self.until_all_go_on("a container stands still");
+                containers[struck].kill(Signal::CONT);
+            }
+            Strike::Arbitrator => {
+                let struck = &mut arbitrators[self.below(arbitrators.len())];
+                struck.end();
+                struck.restart();
+            }
+        }
+        self.until_all_go_on(&format!("{strike:?}"));
+    }
+
+    /// Waits until every sensor has polled and dispatched for a while.
+    #[track_caller]
+    pub fn until_all_go_on(&mut self, after: &str) {
+        let before: BTreeMap<String, u64> =
+            self.sensors.iter().map(|sensor| (sensor.clone(), self.triggers(sensor))).collect();
+        let since = Instant::now();
+        loop {
+            self.take();
+            let waits: Vec<&String> = self
+                .sensors
+                .iter()
+                .filter(|sensor| self.triggers(sensor) < before[*sensor] + POLLS_BETWEEN * BATCH)
+                .collect();
+            if waits.is_empty() {
+                return;
+            }
+            if since.elapsed() > GOES_ON_WITHIN {
+                fail(format!("{waits:?} do not go on after {after}; done so far: {:?}", self.strikes));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// The account of all that has arrived so far.
+    #[track_caller]
+    pub fn account(&mut self) -> Account {
+        self.take();
+        let mut account = Account::default();
+        for (sensor, seen) in &self.seen {
+            account.items += seen.ids.len() as u64;
+            account.repeated += seen.repeated;
+            let named = |number: u64| (sensor.clone(), number);
+            account.lost.extend((1..=seen.highest).filter(|number| !seen.ids.contains_key(number)).map(named));
+            let twice = seen.ids.iter().filter(|(_, ids)| ids.len() > 1).map(|(number, _)| *number);
+            account.duplicated.extend(twice.map(named));
+            account.disordered.extend(seen.disordered.iter().copied().map(named));
+        }
+        account
+    }
+
+    fn triggers(&self, sensor: &str) -> u64 {
+        self.seen.get(sensor).map_or(0, |seen| seen.triggers)
+    }
+
+    /// Reads what has been added; a line that is being written is left for the next time.
+    #[track_caller]
+    fn take(&mut self) {
+        let Ok(mut file) = File::open(&self.path) else { return };
+        file.seek(SeekFrom::Start(self.read)).or_fail("read on in the triggers' file");
+        let (mut reader, mut line) = (BufReader::new(file), String::new());
+        loop {
+            line.clear();
+            let length = reader.read_line(&mut line).or_fail("read the triggers' file");
+            if !line.ends_with('\n') {
+                return;
+            }
+            self.read += length as u64;
+            let trigger: Trigger = serde_json::from_str(&line).or_fail(format!("understand the line `{line}`"));
+            self.seen.entry(trigger.sensor.clone()).or_default().add(&trigger);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any of the bits will do")]
+    fn below(&mut self, bound: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as usize % bound.max(1)
+    }
+}
+
+impl Seen {
+    fn add(&mut self, trigger: &Trigger) {
+        let Some(number) = trigger.payload["number"].as_u64() else { return };
+        self.triggers += 1;
+        let ids = self.ids.entry(number).or_default();
+        let (is_first, is_new) = (ids.is_empty(), ids.insert(trigger.id.clone()));
+        if !is_new {
+            self.repeated += 1;
+        }
+        if is_first && number < self.highest {
+            self.disordered.push(number);
+        }
+        self.highest = self.highest.max(number);
+    }
+}
+
+impl Account {
+    /// Whether nothing is lost, nothing twice, and everything in order.
+    pub fn is_exact(&self) -> bool {
+        self.lost.is_empty() && self.duplicated.is_empty() && self.disordered.is_empty()
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { items, lost, duplicated, repeated, disordered } = self;
+        let (lost_count, twice, late) = (lost.len(), duplicated.len(), disordered.len());
+        write!(
+            f,
+            "{items} items: {lost_count} lost, {twice} duplicated, {late} out of order; {repeated} written again under their own id"
+        )?;
+        let shown = |name: &str, found: &[(String, u64)]| {
+            let first: Vec<String> =
+                found.iter().take(8).map(|(sensor, number)| format!("{sensor} {number}")).collect();
+            if first.is_empty() { String::new() } else { format!("; {name}: {}", first.join(", ")) }
+        };
+        write!(f, "{}{}{}", shown("lost", lost), shown("duplicated", duplicated), shown("out of order", disordered))
+    }
+}
