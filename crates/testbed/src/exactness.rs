@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::failure::{OrFail, fail};
+use crate::packs::Pack;
 use crate::program::Program;
 use crate::testbed::Testbed;
 use crate::triggers::Trigger;
@@ -44,6 +45,8 @@ pub struct Account {
 pub enum Strike {
     /// SIGKILL of a sensor's process.
     Sensor,
+    /// Each sensor dies between its dispatches and its save, whichever comes first.
+    Between,
     /// SIGKILL of a container: its guardian ends what it ran.
     Container,
     /// A container and everything below it, at once.
@@ -108,6 +111,11 @@ impl<'a> Exactness<'a> {
                 // It may be between two processes.
                 if let Some(process) = self.bed.sensor_process(&sensor) {
                     self.bed.kill(process, Signal::KILL);
+                }
+            }
+            Strike::Between => {
+                for pack in [Pack::Cursor, Pack::Saver] {
+                    pack.dies(self.bed.folder());
                 }
             }
             Strike::Container => {

@@ -77,6 +77,16 @@ impl Pack {
         whole.lines().map(|line| line.parse().or_fail(format!("understand the line `{line}`"))).collect()
     }
 
+    /// [`Pack::Cursor`] or [`Pack::Saver`] dies in its next poll, between its two steps.
+    #[track_caller]
+    pub fn dies(self, folder: &Path) {
+        write(&self.death(folder), "");
+    }
+
+    fn death(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}-dies", self.name()))
+    }
+
     /// From now on [`Pack::Ill`] of this testbed's folder is ill.
     #[track_caller]
     pub fn fall_ill(folder: &Path) {
@@ -132,7 +142,10 @@ impl Pack {
                 let once = folder.join(ONCE);
                 let _ = writeln!(config, "how: {how}\nwhere: '{on}'\nonce: {}", once.display());
             }
-            Self::Ticker(_) | Self::Teller(_) | Self::Verbose | Self::Cursor | Self::Saver => {}
+            Self::Cursor | Self::Saver => {
+                let _ = writeln!(config, "dies: {}", self.death(folder).display());
+            }
+            Self::Ticker(_) | Self::Teller(_) | Self::Verbose => {}
         }
         write(&configs.join(format!("{name}.yaml")), &config);
     }

@@ -2,7 +2,7 @@
 
 from st2reactor.sensor.base import PollingSensor
 
-from at_source import AtSource
+from at_source import AtSource, die_if_told
 
 BATCH = 3
 
@@ -17,6 +17,7 @@ class Cursor(PollingSensor):
             last = after + BATCH
             for number in range(after + 1, last + 1):
                 self.sensor_service.dispatch(trigger="cursor.number", payload={"number": number})
+            die_if_told(self)
             self.sensor_service.set_value("after", last)
 
     def cleanup(self):

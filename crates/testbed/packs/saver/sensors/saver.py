@@ -2,7 +2,7 @@
 
 from st2reactor.sensor.base import PollingSensor
 
-from at_source import AtSource
+from at_source import AtSource, die_if_told
 
 BATCH = 3
 
@@ -16,6 +16,7 @@ class Saver(PollingSensor):
             after = int(self.sensor_service.get_value("after") or 0)
             last = after + BATCH
             self.sensor_service.set_value("after", last)
+            die_if_told(self)
             for number in range(after + 1, last + 1):
                 self.sensor_service.dispatch(trigger="saver.number", payload={"number": number})
 
