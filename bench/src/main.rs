@@ -87,6 +87,9 @@ enum Measure {
         /// How many containers
         #[arg(long, default_value_t = 20)]
         containers: usize,
+        /// How many seconds what starting has set off is left to end; new code counts after a minute
+        #[arg(long, default_value_t = 90)]
+        settles: u64,
         /// How many seconds are counted
         #[arg(long, default_value_t = 120)]
         seconds: u64,
@@ -116,9 +119,9 @@ fn main() -> ExitCode {
         Measure::Failover { kills } => failover::run(&binary, kills.max(1)),
         Measure::Frozen { store, times } => frozen::run(&binary, store, times.max(1)),
         Measure::Leaders { store, kills } => leaders::run(&binary, store, kills.max(1)),
-        Measure::Load { store, sensors, containers, seconds } => {
-            let over = Duration::from_secs(seconds.max(1));
-            load::run(&binary, store, load::Size { sensors, containers: containers.max(1), over })
+        Measure::Load { store, sensors, containers, settles, seconds } => {
+            let (settles, over) = (Duration::from_secs(settles), Duration::from_secs(seconds.max(1)));
+            load::run(&binary, store, load::Size { sensors, containers: containers.max(1), settles, over })
         }
         Measure::Moves { moves, drained } => moves::run(&binary, moves.max(1), drained.max(1)),
     }
