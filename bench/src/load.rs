@@ -87,18 +87,19 @@ pub(crate) fn run(binary: &Path, which: Which, size: Size) -> ExitCode {
     let rate = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds;
     println!("counted over {seconds:.0} s by {}\n", store.counter());
     println!("{:<24} {:>8} {:>10}", "asked for", "times", "a second");
-    let mut total = 0;
-    for (kind, count) in added(&before.operations, &after.operations) {
-        println!("{kind:<24} {count:>8} {:>10.2}", rate(count));
-        total += count;
-    }
+    let list = |kinds: Vec<(String, u64)>| {
+        for (kind, count) in &kinds {
+            println!("{kind:<24} {count:>8} {:>10.2}", rate(*count));
+        }
+        kinds.iter().map(|(_, count)| count).sum::<u64>()
+    };
+    let total = list(added(&before.operations, &after.operations));
     println!("{:<24} {total:>8} {:>10.2}", "all", rate(total));
     let apart = added(&before.apart, &after.apart);
     if !apart.is_empty() {
         println!("\nnot in the sum: what {}", store.apart());
-    }
-    for (kind, count) in apart {
-        println!("{kind:<24} {count:>8} {:>10.2}", rate(count));
+        let apart = list(apart);
+        println!("{:<24} {:>8} {:>10.2}", "with it", total + apart, rate(total + apart));
     }
     let verdict = if rate(total) < AT_MOST { "under" } else { "NOT under" };
     println!("\n{active} sensors were ACTIVE; {:.2} operations a second: {verdict} {AT_MOST}", rate(total));

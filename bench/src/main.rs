@@ -76,7 +76,8 @@ enum Measure {
     /// What the store is asked while nothing happens: operations a second, by the store's own count
     ///
     /// Every sensor is ACTIVE on a container and polls, without any effect; every container is a process of its own and
-    /// finds the leader through the store. A thousand sensors are a thousand Python processes: some 8 GiB.
+    /// finds the leader through the store. A thousand sensors are a thousand Python processes: some 4 GiB. What
+    /// keeps sessions and leases alive, and what scripts call inside of Redis, is counted apart.
     Load {
         /// The store
         #[arg(long, value_enum)]

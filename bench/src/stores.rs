@@ -88,7 +88,7 @@ impl Store {
     /// What it was asked so far. Asking this counts as well, on Redis: one `info`.
     pub(crate) fn counted(&self) -> Counted {
         match self {
-            Self::Etcd(server) => Counted { operations: server.requests(), apart: BTreeMap::new() },
+            Self::Etcd(server) => split(server.requests(), |kind| kind != "LeaseKeepAlive"),
             Self::Redis(server) => split(server.commands(), |kind| SENT_TO_REDIS.contains(&kind)),
             Self::ZooKeeper(server) => split(server.requests(), |kind| kind != "ping"),
         }
@@ -97,8 +97,8 @@ impl Store {
     /// What is counted apart there.
     pub(crate) fn apart(&self) -> &'static str {
         match self {
-            Self::Etcd(_) => "nothing",
-            Self::Redis(_) => "called by scripts inside of Redis",
+            Self::Etcd(_) => "keeps the leader's lease alive",
+            Self::Redis(_) => "is called by scripts inside of Redis",
             Self::ZooKeeper(_) => "keeps sessions alive",
         }
     }
