@@ -28,9 +28,13 @@ pub(crate) enum Store {
 pub(crate) struct Counted {
     /// What clients asked for, by kind.
     pub(crate) operations: BTreeMap<String, u64>,
-    /// What keeps sessions alive and does nothing else.
-    pub(crate) pings: u64,
+    /// What is counted apart, by kind: it is no request of a client, or keeps a session alive and does nothing else.
+    pub(crate) apart: BTreeMap<String, u64>,
 }
+
+/// What clients of ours send to Redis while nothing happens; all else is called by the scripts that `eval` runs, which costs
+/// no way there and back.
+const SENT_TO_REDIS: [&str; 4] = ["eval", "ping", "info", "subscribe"];
 
 impl Store {
     pub(crate) fn start(which: Which) -> Self {
@@ -84,13 +88,18 @@ impl Store {
     /// What it was asked so far. Asking this counts as well, on Redis: one `info`.
     pub(crate) fn counted(&self) -> Counted {
         match self {
-            Self::Etcd(server) => Counted { operations: server.requests(), pings: 0 },
-            Self::Redis(server) => Counted { operations: server.commands(), pings: 0 },
-            Self::ZooKeeper(server) => {
-                let mut operations = server.requests();
-                let pings = operations.remove("ping").unwrap_or_default();
-                Counted { operations, pings }
-            }
+            Self::Etcd(server) => split(server.requests(), |kind| kind != "LeaseKeepAlive"),
+            Self::Redis(server) => split(server.commands(), |kind| SENT_TO_REDIS.contains(&kind)),
+            Self::ZooKeeper(server) => split(server.requests(), |kind| kind != "ping"),
+        }
+    }
+
+    /// What is counted apart there.
+    pub(crate) fn apart(&self) -> &'static str {
+        match self {
+            Self::Etcd(_) => "keeps the leader's lease alive",
+            Self::Redis(_) => "is called by scripts inside of Redis",
+            Self::ZooKeeper(_) => "keeps sessions alive",
         }
     }
 
@@ -98,8 +107,13 @@ impl Store {
     pub(crate) fn counter(&self) -> &'static str {
         match self {
             Self::Etcd(_) => "grpc_server_msg_received_total: messages of clients, also those on streams",
-            Self::Redis(_) => "INFO commandstats: commands, also those that a script runs",
+            Self::Redis(_) => "INFO commandstats",
             Self::ZooKeeper(_) => "its log of requests (FinalRequestProcessor)",
         }
     }
+}
+
+fn split(all: BTreeMap<String, u64>, is_operation: impl Fn(&str) -> bool) -> Counted {
+    let (operations, apart) = all.into_iter().partition(|(kind, _)| is_operation(kind));
+    Counted { operations, apart }
 }

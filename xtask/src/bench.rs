@@ -17,13 +17,15 @@ pub(crate) fn pass_through(args: &[OsString]) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// One kill of each kind, and a few moves, against the debug build, so that the measurements themselves keep working.
+/// One of each measurement, a small one, against the debug build, so that the measurements themselves keep working.
 pub(crate) fn smoke() -> Result<()> {
     Program::cargo().args(["build", "--locked", "--package", "st2sa"]).run()?;
     for measure in [
         &["failover", "--kills=1"][..],
         &["moves", "--moves=2", "--drained=10"],
         &["leaders", "--store=redis", "--kills=1"],
+        &["frozen", "--store=redis", "--times=1"],
+        &["load", "--store=redis", "--sensors=4", "--containers=2", "--settles=1", "--seconds=2"],
     ] {
         Program::cargo()
             .args(["run", "--locked", "--quiet", "--package", "st2sa-bench", "--"])

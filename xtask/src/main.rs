@@ -20,6 +20,7 @@ mod deny;
 mod fix;
 mod flags;
 mod hygiene;
+mod named_tests;
 mod needs;
 mod program;
 mod proto;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::flags;
 use crate::program::Program;
 use crate::steps::{self, Step};
-use crate::{bench, deny, hygiene, needs, proto, python, sim, survival};
+use crate::{bench, deny, hygiene, named_tests, needs, proto, python, sim, survival};
 
 /// Seeds simulated by the gate: what the project promises to hold, some ten seconds of it.
 const GATE_SEEDS: &str = "10000";
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Step::new("broken guards", broken_guards),
         Step::new("deny", deny::check),
         Step::new("hygiene", hygiene::check),
+        Step::new("named tests", named_tests::check),
     ];
     if !python::files()?.is_empty() {
         steps.push(Step::new("python", python::check));

@@ -5,7 +5,6 @@ mod cluster;
 mod contest;
 mod faults;
 mod limits;
-mod proxy;
 
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};

@@ -1,7 +1,6 @@
 //! ZooKeeper as an engine: the suite, leaderships that end, servers that fail.
 
 mod contest;
-mod proxy;
 mod servers;
 mod sessions;
 pub(crate) mod shared;

@@ -1,7 +1,7 @@
 //! Servers that stop, die and come back, and connections that break.
 
-use super::proxy::Proxy;
 use super::*;
+use crate::proxy::Proxy;
 
 /// So long that no lease ends by itself while a test looks.
 fn long_leases() -> Lengths {
@@ -74,7 +74,7 @@ async fn a_server_that_is_killed_comes_back_with_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_whose_answer_is_lost_is_neither_success_nor_failure() {
     let shared = Shared::get();
-    let proxy = Proxy::to(shared.address).await;
+    let proxy = Proxy::before(&shared.address.to_string());
     let engine = Etcd::open(&store(&url_of(&proxy), "cut"), long_leases()).await.unwrap();
     campaign(&engine, 1, 0).await;
     proxy.lose_answer_to("anne");
@@ -96,9 +96,9 @@ async fn a_write_whose_answer_is_lost_is_neither_success_nor_failure() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_campaign_that_lands_after_it_was_given_up_does_not_win() {
     let shared = Shared::get();
-    let proxy = Proxy::to(shared.address).await;
+    let proxy = Proxy::before(&shared.address.to_string());
     let engine = Etcd::open(&store(&url_of(&proxy), "late"), long_leases()).await.unwrap();
-    proxy.hold("\"attempt\":9");
+    proxy.hold_only("\"attempt\":9");
     tokio::select! {
         reply = engine.ask(campaign_of("a", 9)) => panic!("{reply:?}"),
         () = proxy.holds() => {}
@@ -128,10 +128,10 @@ async fn a_campaign_that_lands_after_it_was_given_up_does_not_win() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_that_lands_after_it_was_given_up_overwrites_nothing() {
     let shared = Shared::get();
-    let proxy = Proxy::to(shared.address).await;
+    let proxy = Proxy::before(&shared.address.to_string());
     let engine = Etcd::open(&store(&url_of(&proxy), "overtaken"), long_leases()).await.unwrap();
     campaign(&engine, 1, 0).await;
-    proxy.hold("older");
+    proxy.hold_only("older");
     tokio::select! {
         done = engine.apply(token(1), yes(), vec![set("n", "older")]) => panic!("{done:?}"),
         () = proxy.holds() => {}
@@ -148,12 +148,12 @@ async fn a_value_that_lands_after_it_was_given_up_overwrites_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_that_was_cut_off_hears_what_it_missed_even_if_etcd_has_forgotten_it() {
     let shared = Shared::get();
-    let proxy = Proxy::to(shared.address).await;
+    let proxy = Proxy::before(&shared.address.to_string());
     let (cut_off, direct) = (open(&url_of(&proxy), "forgotten").await, open(&shared.url, "forgotten").await);
     let (tell, mut heard) = hearing();
     cut_off.watch(tell);
     assert_eq!(heard.recv().await, Some(None));
-    proxy.cut(true);
+    proxy.cut();
     for attempt in 1..4 {
         assert!(matches!(direct.ask(campaign_of("b", attempt)).await, Reply::Won { .. }));
         direct.ask(Request::Resign { token: token_of("b", attempt) }).await;
@@ -162,7 +162,7 @@ async fn a_watcher_that_was_cut_off_hears_what_it_missed_even_if_etcd_has_forgot
     let found = etcdctl(&shared.url, &["get", "st2sa/forgotten/leader", "--write-out=json"]);
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     etcdctl(&shared.url, &["compaction", &found["kvs"][0]["mod_revision"].to_string()]);
-    proxy.accept_again();
+    proxy.pass();
     let keeps = async {
         loop {
             direct.ask(Request::Renew { token: token_of("c", 1) }).await;

@@ -9,9 +9,9 @@ use st2sa_core::engine::{Reply, Request};
 use st2sa_core::time::Span;
 use st2sa_testbed::{ZooKeeperServer, free_port};
 
-use super::proxy::{Mode, Proxy};
 use super::shared::shared;
 use super::{DEADLINE, LONG, SHORT, SOON, open, paused, put, renew, store, until, win};
+use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn a_server_that_is_frozen_leaves_answers_unknown_and_works_on_when_it_thaws() {
@@ -55,7 +55,7 @@ async fn a_server_that_is_killed_has_kept_everything_when_it_is_back() {
 #[tokio::test]
 async fn a_connection_that_is_cut_in_the_middle_of_a_write_leaves_it_unknown() {
     let server = shared();
-    let proxy = Proxy::to(server.address()).await;
+    let proxy = Proxy::before(server.address());
     let engine = open(proxy.address(), "cut", LONG).await;
     let observer = open(server.address(), "cut", LONG).await;
     let (leader, _) = win(&engine, 1).await;
@@ -65,9 +65,9 @@ async fn a_connection_that_is_cut_in_the_middle_of_a_write_leaves_it_unknown() {
         let sensor = format!("p.X{round}");
         let cut = async {
             tokio::time::sleep(Duration::from_micros(250 * round)).await;
-            proxy.set(Mode::Cut);
+            proxy.cut();
             tokio::time::sleep(Duration::from_millis(10)).await;
-            proxy.set(Mode::Pass);
+            proxy.pass();
         };
         let (reply, ()) = tokio::join!(put(&engine, &leader, &sensor, vec![]), cut);
         assert_eq!(until(|| renew(&engine, &leader), |reply| *reply != Reply::Unknown).await, Reply::Done);
@@ -79,14 +79,14 @@ async fn a_connection_that_is_cut_in_the_middle_of_a_write_leaves_it_unknown() {
     }
     println!("{unknown} of 15 are unknown");
     // A renewal is written without a look: this one is, and its answer is lost.
-    proxy.set(Mode::Mute);
+    proxy.mute();
     let cut = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        proxy.set(Mode::Cut);
+        proxy.cut();
     };
     let (reply, ()) = tokio::join!(renew(&engine, &leader), cut);
     assert_eq!(reply, Reply::Unknown);
-    proxy.set(Mode::Pass);
+    proxy.pass();
     assert_eq!(until(|| renew(&engine, &leader), |reply| *reply != Reply::Unknown).await, Reply::Done);
     until(|| put(&engine, &leader, "p.Y", vec![]), |reply| matches!(reply, Reply::Applied { .. })).await;
     assert!(paused(&observer).await.contains(&"p.Y".to_owned()));

@@ -8,9 +8,9 @@ use st2sa_core::engine::{Check, Key, LeaderSeen, Reply, Request};
 use st2sa_core::names::{SensorRef, Term};
 use st2sa_testbed::ZooKeeperServer;
 
-use super::proxy::{Mode, Proxy};
 use super::shared::shared;
 use super::{LONG, SHORT, SOON, campaign, open, paused, put, renew, token, until, win};
+use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn a_leadership_that_nobody_renews_ends_and_another_one_begins() {
@@ -78,16 +78,16 @@ async fn of_two_that_campaign_at_once_one_wins() {
 #[tokio::test]
 async fn a_session_that_is_over_is_the_end_of_its_leadership() {
     let server = shared();
-    let proxy = Proxy::to(server.address()).await;
+    let proxy = Proxy::before(server.address());
     let first = open(proxy.address(), "session_over", SHORT).await;
     let second = open(server.address(), "session_over", SHORT).await;
     let (old, term) = win(&first, 1).await;
     assert!(matches!(put(&first, &old, "p.X", vec![]).await, Reply::Applied { .. }));
-    proxy.set(Mode::Hold);
+    proxy.hold();
     let (_, next) = win(&second, 2).await;
     assert!(term < next);
     // What was held back arrives now, at a server that has buried the session.
-    proxy.set(Mode::Pass);
+    proxy.pass();
     let last = until(|| renew(&first, &old), |reply| *reply != Reply::Unknown).await;
     assert_eq!(last, Reply::NotLeader);
     assert_eq!(put(&first, &old, "p.Y", vec![]).await, Reply::NotLeader);
@@ -99,15 +99,15 @@ async fn a_session_that_is_over_is_the_end_of_its_leadership() {
 #[tokio::test]
 async fn the_key_is_taken_again_in_the_same_term_unless_another_one_began() {
     let server = shared();
-    let proxy = Proxy::to(server.address()).await;
+    let proxy = Proxy::before(server.address());
     let first = open(proxy.address(), "retaken", SHORT).await;
     let second = open(server.address(), "retaken", SHORT).await;
     let (leader, term) = win(&first, 1).await;
     let Reply::Applied { version } = put(&first, &leader, "p.X", vec![]).await else { panic!("refused") };
-    proxy.set(Mode::Hold);
+    proxy.hold();
     let nobody = Reply::Observed { leader: None };
     until(|| second.ask(Request::Observe), |reply| *reply == nobody).await;
-    proxy.set(Mode::Pass);
+    proxy.pass();
     assert_eq!(until(|| renew(&first, &leader), |reply| *reply != Reply::Unknown).await, Reply::NotLeader);
     let retake = || first.ask(Request::Retake { token: leader.clone(), term });
     assert_eq!(until(retake, |reply| *reply != Reply::Unknown).await, Reply::Done);
@@ -178,7 +178,7 @@ async fn an_engine_that_is_dropped_takes_its_leadership_and_its_sessions_along()
 #[tokio::test]
 async fn whoever_watches_is_told_who_leads() {
     let server = shared();
-    let proxy = Proxy::to(server.address()).await;
+    let proxy = Proxy::before(server.address());
     let watching = open(proxy.address(), "watched", SHORT).await;
     let leading = open(server.address(), "watched", LONG).await;
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -195,16 +195,17 @@ async fn whoever_watches_is_told_who_leads() {
         }
     };
     heard(None).await;
-    for mode in [Mode::Pass, Mode::Cut, Mode::Hold] {
+    let happenings: [fn(&Proxy); 3] = [Proxy::pass, Proxy::cut, Proxy::hold];
+    for (round, happens) in happenings.into_iter().enumerate() {
         let (leader, term) = win(&leading, 1 + term_of(&told)).await;
         heard(Some(LeaderSeen { arbitrator: leader.arbitrator.clone(), term })).await;
         // It changes while nobody can be told; in the last round for longer than the session lasts.
-        proxy.set(mode);
+        happens(&proxy);
         assert_eq!(leading.ask(Request::Resign { token: leader }).await, Reply::Done);
-        if mode == Mode::Hold {
+        if round == 2 {
             tokio::time::sleep(Duration::from_millis(2_300)).await;
         }
-        proxy.set(Mode::Pass);
+        proxy.pass();
         heard(None).await;
     }
 }
