@@ -16,7 +16,7 @@ use crate::testbed::Testbed;
 use crate::triggers::Trigger;
 
 /// After whatever was done every sensor dispatches again within this.
-const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
+const GOES_ON_WITHIN: Duration = Duration::from_mins(1);
 /// A struck sensor has polled well so often before the next strike: ten good polls forget a failure, and what is killed again
 /// and again before that is held back, longer and longer.
 const POLLS_BETWEEN: u64 = 12;
@@ -62,29 +62,31 @@ pub struct Exactness<'a> {
     bed: &'a Testbed,
     sensors: Vec<String>,
     random: u64,
-    path: PathBuf,
-    read: u64,
+    files: Vec<Read>,
     seen: BTreeMap<String, Seen>,
     /// What was done so far.
     pub strikes: Vec<Strike>,
 }
 
+/// A file of triggers, and how much of it was read.
+struct Read {
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// What has arrived of one sensor.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The ids of each number.
-    ids: BTreeMap<u64, BTreeSet<String>>,
-    highest: u64,
-    repeated: u64,
-    disordered: Vec<u64>,
-    triggers: u64,
+    /// When, which number, under which id.
+    triggers: Vec<(String, u64, String)>,
 }
 
 impl<'a> Exactness<'a> {
-    /// Sensors that count, whose triggers go to the testbed's file; what is drawn follows from the seed.
-    pub fn new(bed: &'a Testbed, sensors: Vec<String>, seed: u64) -> Self {
-        let path = bed.folder().join("triggers.jsonl");
+    /// Sensors that count on containers with files of their own; what is drawn follows from the seed.
+    pub fn new(bed: &'a Testbed, sensors: Vec<String>, containers: &[&str], seed: u64) -> Self {
+        let files = containers.iter().map(|name| Read { path: bed.own_file(name), bytes: 0 }).collect();
         let random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        Self { bed, sensors, random, path, read: 0, seen: BTreeMap::new(), strikes: Vec::new() }
+        Self { bed, sensors, random, files, seen: BTreeMap::new(), strikes: Vec::new() }
     }
 
     /// Draws a strike: of ten seven are sensors' processes, two containers, one arbitrators.
@@ -174,40 +176,36 @@ impl<'a> Exactness<'a> {
         self.take();
         let mut account = Account::default();
         for (sensor, seen) in &self.seen {
-            account.items += seen.ids.len() as u64;
-            account.repeated += seen.repeated;
-            let named = |number: u64| (sensor.clone(), number);
-            account.lost.extend((1..=seen.highest).filter(|number| !seen.ids.contains_key(number)).map(named));
-            let twice = seen.ids.iter().filter(|(_, ids)| ids.len() > 1).map(|(number, _)| *number);
-            account.duplicated.extend(twice.map(named));
-            account.disordered.extend(seen.disordered.iter().copied().map(named));
+            seen.account_for(sensor, &mut account);
         }
         account
     }
 
     fn triggers(&self, sensor: &str) -> u64 {
-        self.seen.get(sensor).map_or(0, |seen| seen.triggers)
+        self.seen.get(sensor).map_or(0, |seen| seen.triggers.len() as u64)
     }
 
     /// Reads what has been added; a line that is being written is left for the next time.
     #[track_caller]
     fn take(&mut self) {
-        let Ok(mut file) = File::open(&self.path) else { return };
-        file.seek(SeekFrom::Start(self.read)).or_fail("read on in the triggers' file");
-        let (mut reader, mut line) = (BufReader::new(file), String::new());
-        loop {
-            line.clear();
-            let length = reader.read_line(&mut line).or_fail("read the triggers' file");
-            if !line.ends_with('\n') {
-                return;
+        for read in &mut self.files {
+            let Ok(mut file) = File::open(&read.path) else { continue };
+            file.seek(SeekFrom::Start(read.bytes)).or_fail("read on in a file of triggers");
+            let (mut reader, mut line) = (BufReader::new(file), String::new());
+            loop {
+                line.clear();
+                let length = reader.read_line(&mut line).or_fail("read a file of triggers");
+                if !line.ends_with('\n') {
+                    break;
+                }
+                read.bytes += length as u64;
+                let trigger: Trigger = serde_json::from_str(&line).or_fail(format!("understand the line `{line}`"));
+                let Some(number) = trigger.payload["number"].as_u64() else { continue };
+                self.seen.entry(trigger.sensor).or_default().triggers.push((trigger.at, number, trigger.id));
             }
-            self.read += length as u64;
-            let trigger: Trigger = serde_json::from_str(&line).or_fail(format!("understand the line `{line}`"));
-            self.seen.entry(trigger.sensor.clone()).or_default().add(&trigger);
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any of the bits will do")]
     fn below(&mut self, bound: usize) -> usize {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -217,18 +215,28 @@ impl<'a> Exactness<'a> {
 }
 
 impl Seen {
-    fn add(&mut self, trigger: &Trigger) {
-        let Some(number) = trigger.payload["number"].as_u64() else { return };
-        self.triggers += 1;
-        let ids = self.ids.entry(number).or_default();
-        let (is_first, is_new) = (ids.is_empty(), ids.insert(trigger.id.clone()));
-        if !is_new {
-            self.repeated += 1;
+    fn account_for(&self, sensor: &str, account: &mut Account) {
+        let mut triggers: Vec<_> = self.triggers.iter().collect();
+        // As they were handed on; within one file, and one millisecond, they stay as they are there.
+        triggers.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut ids: BTreeMap<u64, BTreeSet<&String>> = BTreeMap::new();
+        let mut highest = 0;
+        for (_, number, id) in triggers {
+            let known = ids.entry(*number).or_default();
+            let is_first = known.is_empty();
+            if !known.insert(id) {
+                account.repeated += 1;
+            }
+            if is_first && *number < highest {
+                account.disordered.push((sensor.to_owned(), *number));
+            }
+            highest = highest.max(*number);
         }
-        if is_first && number < self.highest {
-            self.disordered.push(number);
-        }
-        self.highest = self.highest.max(number);
+        account.items += ids.len() as u64;
+        let missing = (1..=highest).filter(|number| !ids.contains_key(number));
+        account.lost.extend(missing.map(|number| (sensor.to_owned(), number)));
+        let twice = ids.iter().filter(|(_, ids)| ids.len() > 1);
+        account.duplicated.extend(twice.map(|(number, _)| (sensor.to_owned(), *number)));
     }
 }
 

@@ -190,6 +190,22 @@ impl Testbed {
         self.program(name, &own.chain(flags.iter().copied()).chain([configuration.as_str()]).collect::<Vec<_>>())
     }
 
+    /// Starts a container whose triggers go to a file of its own, [`Testbed::own_file`]: it may stand still while it writes, and
+    /// keep nobody else from writing.
+    #[track_caller]
+    pub fn container_with_own_file(&self, name: &str, flags: &[&str]) -> Program {
+        let own = self.container_flags(name, name);
+        let dispatch = format!("--dispatch=file:{}", self.own_file(name).display());
+        let flags =
+            own.iter().filter(|flag| !flag.starts_with("--dispatch=")).map(String::as_str).chain(flags.iter().copied());
+        self.program(name, &flags.chain([dispatch.as_str()]).collect::<Vec<_>>())
+    }
+
+    /// Where its triggers go.
+    pub fn own_file(&self, container: &str) -> PathBuf {
+        self.folder().join(format!("triggers-{container}.jsonl"))
+    }
+
     /// Starts the binary with these arguments. Its logs have this name, with a number if that is taken.
     #[track_caller]
     pub fn program(&self, name: &str, arguments: &[&str]) -> Program {

@@ -5,6 +5,7 @@ use st2sa_testbed::{Exactness, Pack, Source, Strike, Testbed};
 
 use crate::scene::{SETTLES, sensors_of, testbed};
 
+const CONTAINERS: [&str; 2] = ["a", "b"];
 const PACKS: [Pack; 2] = [Pack::Cursor, Pack::Saver];
 /// Short lengths of time, so that much happens within a test.
 const QUICK: [&str; 2] = ["--session-ttl=1s", "--heartbeat=200ms"];
@@ -43,10 +44,10 @@ fn play<'a>(bed: &'a Testbed, policy: &str, strikes: &[Strike], seed: u64) -> Ex
     let policy = format!("--policy={}", file.display());
     let flags = [&QUICK[..], &[&policy]].concat();
     let mut arbitrators = [bed.arbitrator(&flags)];
-    let mut containers = ["a", "b"].map(|name| bed.container(name));
+    let mut containers = CONTAINERS.map(|name| bed.container_with_own_file(name, &[]));
     let sensors = sensors_of(&PACKS);
     bed.eventually(SETTLES, "every sensor is ACTIVE", || bed.placement(&sensors));
-    let mut exactness = Exactness::new(bed, sensors, seed);
+    let mut exactness = Exactness::new(bed, sensors, &CONTAINERS, seed);
     for strike in strikes {
         exactness.strike(*strike, &mut arbitrators, &mut containers);
     }
