@@ -196,7 +196,7 @@ impl RabbitMqServer {
             }
             Ok(taken)
         });
-        let bodies: Vec<Vec<u8>> = taken.iter().map(|message| message.data.to_vec()).collect();
+        let bodies: Vec<Vec<u8>> = taken.iter().map(|message| message.data.clone()).collect();
         let triggers = unpickled(&bodies);
         let all = taken.into_iter().zip(bodies).zip(triggers);
         all.map(|((message, body), trigger)| Message {

@@ -38,7 +38,7 @@ const CONTENT_TOO_LARGE: ReplyCode = 311;
 const NOT_FOUND: ReplyCode = 404;
 const PRECONDITION_FAILED: ReplyCode = 406;
 
-/// The servers of one `StackStorm`.
+/// The servers of one StackStorm.
 pub(super) struct Amqp {
     target: AmqpTarget,
     /// What the server shows the connection as.
@@ -159,7 +159,7 @@ impl Amqp {
         }
     }
 
-    /// Sees to it that the exchange is there: whatever it is like, should `StackStorm` have made it, else as it would.
+    /// Sees to it that the exchange is there: whatever it is like, should StackStorm have made it, else as it would.
     async fn exchange(&self, connection: &Connection) -> lapin::Result<()> {
         match self.declare(connection, true).await {
             Err(error) if code(&error) == Some(NOT_FOUND) => self.declare(connection, false).await,

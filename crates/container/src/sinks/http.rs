@@ -1,4 +1,4 @@
-//! Triggers POSTed over HTTP, each as a `CloudEvents` 1.0 document in structured mode.
+//! Triggers over HTTP: each is posted as a CloudEvents 1.0 document in structured mode.
 //!
 //! On hyper's own connections rather than on a client that makes them: those of a sink are reset at the lease's end.
 
@@ -39,7 +39,7 @@ struct Connection {
     cord: Cord,
 }
 
-/// A trigger as a `CloudEvent`. `README.md` promises these attributes.
+/// A trigger as a `CloudEvent`. `docs/sinks.md` promises these attributes.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,

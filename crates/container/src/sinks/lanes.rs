@@ -338,9 +338,9 @@ mod tests {
     fn what_waits_holds_up_its_own_sensor_and_nobody_else() {
         let refuses = Arc::new(AtomicBool::new(true));
         let own = Arc::clone(&refuses);
-        let rig = Rig::open(move |record, _| match record.sensor == "p.X" && own.load(Ordering::SeqCst) {
-            true => Err(Failure::NotNow("503".to_owned())),
-            false => Ok(()),
+        let rig = Rig::open(move |record, _| {
+            let refuses = record.sensor == "p.X" && own.load(Ordering::SeqCst);
+            if refuses { Err(Failure::NotNow("503".to_owned())) } else { Ok(()) }
         });
         for id in [1, 2] {
             rig.put("p.X", id);
@@ -357,10 +357,11 @@ mod tests {
 
     #[test]
     fn what_is_refused_for_good_is_kept_and_the_next_goes_on() {
-        let rig = Rig::open(|record, _| match record.id.ends_with('1') {
-            true => Err(Failure::Never("400".to_owned())),
-            false => Ok(()),
-        });
+        let rig = Rig::open(
+            |record, _| {
+                if record.id.ends_with('1') { Err(Failure::Never("400".to_owned())) } else { Ok(()) }
+            },
+        );
         rig.put("p.X", 1);
         rig.put("p.X", 2);
         assert!(matches!(rig.told.recv_timeout(WITHIN), Ok(Input::DeadLetter(..))));
