@@ -67,7 +67,7 @@ struct Link {
 }
 
 /// A channel, and which connection it is of.
-struct Place {
+pub(super) struct Place {
     channel: Channel,
     number: u64,
 }
@@ -208,8 +208,13 @@ impl Amqp {
 }
 
 impl Remote for Amqp {
-    async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
-        let place = self.place().await.map_err(Failure::Away)?;
+    type Way = Place;
+
+    async fn ready(&self) -> Result<Place, Failure> {
+        self.place().await.map_err(Failure::Away)
+    }
+
+    async fn hand_on(&self, place: Place, record: &Record) -> Result<(), Failure> {
         let number = place.number;
         let Ok(published) = tokio::time::timeout(CONFIRMED_WITHIN, self.publish(&place.channel, record)).await else {
             self.give_up(number).await;

@@ -34,9 +34,11 @@ pub(super) struct Http {
     idle: Mutex<Vec<Connection>>,
 }
 
-struct Connection {
+pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     cord: Cord,
+    /// It has answered before.
+    used: bool,
 }
 
 /// A trigger as a `CloudEvent`. `docs/sinks.md` promises these attributes.
@@ -66,20 +68,23 @@ impl Http {
         Self { target, lines, idle: Mutex::default() }
     }
 
-    /// Asks on a connection that was there already, if any; that one may have ended meanwhile: then on a new one.
-    async fn post(&self, body: Bytes) -> Result<(StatusCode, String), String> {
-        if let Some(connection) = self.take_idle()
-            && let Ok(answer) = self.post_on(connection, body.clone()).await
-        {
-            return Ok(answer);
-        }
+    async fn connect(&self) -> Result<Connection, String> {
         let target = &self.target;
         let connected = self.lines.connect(&target.endpoint, target.secure).await;
         let (line, cord) = connected.map_err(|error| format!("no connection to {}: {error}", target.endpoint))?;
         let (sender, connection) = handshake(TokioIo::new(line)).await.map_err(|error| with_cause(&error))?;
         // How it ends is told to whoever asks on it.
         tokio::spawn(async move { connection.await.unwrap_or_default() });
-        self.post_on(Connection { sender, cord }, body).await
+        Ok(Connection { sender, cord, used: false })
+    }
+
+    /// One that was used before may have ended meanwhile: then on a new one.
+    async fn post(&self, connection: Connection, body: Bytes) -> Result<(StatusCode, String), String> {
+        let used = connection.used;
+        match self.post_on(connection, body.clone()).await {
+            Err(_) if used => self.post_on(self.connect().await?, body).await,
+            answer => answer,
+        }
     }
 
     async fn post_on(&self, mut connection: Connection, body: Bytes) -> Result<(StatusCode, String), String> {
@@ -91,6 +96,7 @@ impl Http {
             let status = response.status();
             let text = match Limited::new(response.into_body(), ANSWER_BYTES_AT_MOST).collect().await {
                 Ok(read) => {
+                    connection.used = true;
                     self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                     shown(&read.to_bytes())
                 }
@@ -126,10 +132,19 @@ impl Http {
 }
 
 impl Remote for Http {
-    async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
+    type Way = Connection;
+
+    async fn ready(&self) -> Result<Connection, Failure> {
+        match self.take_idle() {
+            Some(connection) => Ok(connection),
+            None => self.connect().await.map_err(Failure::Away),
+        }
+    }
+
+    async fn hand_on(&self, connection: Connection, record: &Record) -> Result<(), Failure> {
         let event = serde_json::to_vec(&CloudEvent::of(record));
         let event = event.map_err(|error| Failure::Never(format!("it cannot be written: {error}")))?;
-        let (status, text) = self.post(event.into()).await.map_err(Failure::Away)?;
+        let (status, text) = self.post(connection, event.into()).await.map_err(Failure::Away)?;
         judge(status, &text)
     }
 }

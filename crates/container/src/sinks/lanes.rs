@@ -20,9 +20,9 @@ use super::{Item, RETRY_FIRST, RETRY_LONGEST, Record};
 use crate::gate::Gate;
 use crate::input::Input;
 
-/// Triggers that are being handed on at the same time: many more would only wait for each other in the sink, and each has a
-/// connection or a channel of its own.
-pub(super) const HANDED_ON_AT_ONCE: usize = 64;
+/// Triggers that are being handed on at the same time: as many as a container has sensors as a rule, so that those of slow
+/// answers hold up no others; each has a connection or a channel of its own.
+pub(super) const HANDED_ON_AT_ONCE: usize = 256;
 /// Ids that a lane remembers: more than can wait for their confirmation.
 const HANDED_REMEMBERED: usize = 256;
 /// That a sink fails in the same way is logged again after this.
@@ -30,8 +30,14 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// A sink that is reached over the network.
 pub(super) trait Remote: Send + Sync + 'static {
+    /// What one trigger is handed on with.
+    type Way: Send;
+
+    /// Does what may take time before anything can be handed on: the gate is asked after that.
+    fn ready(&self) -> impl Future<Output = Result<Self::Way, Failure>> + Send;
+
     /// Hands a trigger on, and returns when it is safe there, or within a bound of its own.
-    fn hand_on(&self, record: &Record) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn hand_on(&self, way: Self::Way, record: &Record) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// Why a trigger was not taken.
@@ -165,14 +171,16 @@ impl<R: Remote> Lane<R> {
     async fn hand_on(&self, item: &Item) -> Result<bool, Failure> {
         let shared = &self.shared;
         let Ok(_place) = shared.places.acquire().await else { return Ok(false) };
+        // What may not pass does not wait for a sink that is away.
+        if shared.gate.pass(&item.sensor, item.id).is_none() {
+            return Ok(self.withhold(item));
+        }
+        let ready = shared.remote.ready().await;
+        let way = ready.inspect_err(|failure| self.is_unwell(failure))?;
         // The look right before the act (rule 4); the connection looks at the lease once more.
-        let Some(pass) = shared.gate.pass(&item.sensor, item.id) else {
-            self.is_well(false);
-            self.tell(Input::NotPublished(item.sensor.clone(), item.id));
-            return Ok(false);
-        };
+        let Some(pass) = shared.gate.pass(&item.sensor, item.id) else { return Ok(self.withhold(item)) };
         let record = Record::of(item, &shared.container, pass.fence);
-        match shared.remote.hand_on(&record).await {
+        match shared.remote.hand_on(way, &record).await {
             Ok(()) => self.is_well(true),
             Err(Failure::Never(why)) => {
                 self.is_well(true);
@@ -185,6 +193,13 @@ impl<R: Remote> Lane<R> {
         }
         self.tell(Input::Published(item.sensor.clone(), item.id));
         Ok(true)
+    }
+
+    /// It may not go out: the session hands it on again if it is to. It was not handed on.
+    fn withhold(&self, item: &Item) -> bool {
+        self.is_well(false);
+        self.tell(Input::NotPublished(item.sensor.clone(), item.id));
+        false
     }
 
     /// Keeps what was refused for good among the dead letters.
@@ -267,7 +282,13 @@ mod tests {
     }
 
     impl Remote for Arc<Judged> {
-        async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
+        type Way = ();
+
+        async fn ready(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn hand_on(&self, (): (), record: &Record) -> Result<(), Failure> {
             let mut tries = self.tries.lock().unwrap();
             let before = tries.iter().filter(|id| **id == record.id).count();
             tries.push(record.id.clone());

@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::{Value, json};
 use st2sa_testbed::{Certificates, Message, Pack, RabbitMqServer, Signal, Source, Testbed};
 
-use super::{Arrived, TELLERS, assert_all_arrived, processes};
+use super::{Arrived, Number, TELLERS, assert_all_arrived, assert_same_processes, processes};
 use crate::scene::{SETTLES, TICKER, sensors_of, testbed};
 
 /// How often the server is killed under load.
@@ -22,9 +22,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(90);
 fn arrived(messages: &[Message]) -> Arrived {
     let mut arrived = Arrived::new();
     for message in messages {
-        let payload = &message.trigger["payload"];
-        let teller = payload["teller"].as_str().unwrap().parse().unwrap();
-        arrived.entry(teller).or_default().push((payload["number"].as_u64().unwrap(), message.id()));
+        let (teller, number) = Number::of(&message.trigger["payload"], message.id());
+        arrived.entry(teller).or_default().push(number);
     }
     arrived
 }
@@ -136,7 +135,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_dispatched() {
         server.start_again();
         until_told(&bed, LOAD);
     }
-    assert_eq!(before, processes(&bed, &sensors));
+    assert_same_processes(&bed, &a, &sensors, &before);
     a.kill(Signal::TERM);
     assert!(a.wait(SETTLES).success(), "{}", a.log());
     let (first, again) = assert_all_arrived(&bed, &arrived(&server.take_all()));
@@ -168,11 +167,38 @@ fn while_rabbitmq_is_away_effects_wait_and_no_process_ends() {
     let since = Instant::now();
     until_told(&bed, LOAD);
     println!("away for {away} s; {:?} after it was back all had gone on", since.elapsed());
-    assert_eq!(before, processes(&bed, &sensors));
+    assert_same_processes(&bed, &a, &sensors, &before);
     a.kill(Signal::TERM);
     assert!(a.wait(SETTLES).success(), "{}", a.log());
     let (first, again) = assert_all_arrived(&bed, &arrived(&server.take_all()));
     println!("{first} triggers arrived, {again} of them again, under the same id");
+}
+
+#[test]
+fn a_lease_that_ends_and_is_back_loses_nothing_and_turns_no_order_round() {
+    let (bed, source, server) = (testbed(), Source::start(), RabbitMqServer::start());
+    server.make_queue();
+    bed.add_packs(&[Pack::Teller(TELLERS)], &source);
+    let arbitrator = bed.arbitrator(&[]);
+    let mut a = bed.container_to("a", &server.url(), &["--drain-timeout=1s"]);
+    let sensors = sensors_of(&[Pack::Teller(TELLERS)]);
+    until_told(&bed, LOAD);
+    let before = processes(&bed, &sensors);
+    let mut messages = Vec::new();
+    for lapse in 1..=3 {
+        arbitrator.kill(Signal::STOP);
+        bed.eventually(SETTLES, "the lease ends", || {
+            (a.log().matches("every sensor is frozen").count() == lapse).then_some(())
+        });
+        messages.extend(server.take_all());
+        arbitrator.kill(Signal::CONT);
+        until_told(&bed, LOAD);
+    }
+    assert_same_processes(&bed, &a, &sensors, &before);
+    a.kill(Signal::TERM);
+    assert!(a.wait(SETTLES).success(), "{}", a.log());
+    messages.extend(server.take_all());
+    assert_all_arrived(&bed, &arrived(&messages));
 }
 
 #[test]
