@@ -41,6 +41,22 @@ pub(super) struct Connection {
     used: bool,
 }
 
+/// Why there was no answer.
+enum NoAnswer {
+    /// The connection ended.
+    Broken(String),
+    /// It took too long.
+    Late(String),
+}
+
+impl NoAnswer {
+    fn why(self) -> String {
+        match self {
+            Self::Broken(why) | Self::Late(why) => why,
+        }
+    }
+}
+
 /// A trigger as a `CloudEvent`. `docs/sinks.md` promises these attributes.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
@@ -82,17 +98,18 @@ impl Http {
     async fn post(&self, connection: Connection, body: Bytes) -> Result<(StatusCode, String), String> {
         let used = connection.used;
         match self.post_on(connection, body.clone()).await {
-            Err(_) if used => self.post_on(self.connect().await?, body).await,
-            answer => answer,
+            Err(NoAnswer::Broken(_)) if used => self.post_on(self.connect().await?, body).await.map_err(NoAnswer::why),
+            answer => answer.map_err(NoAnswer::why),
         }
     }
 
-    async fn post_on(&self, mut connection: Connection, body: Bytes) -> Result<(StatusCode, String), String> {
+    async fn post_on(&self, mut connection: Connection, body: Bytes) -> Result<(StatusCode, String), NoAnswer> {
         let cord = connection.cord.clone();
+        let broken = |error: hyper::Error| NoAnswer::Broken(with_cause(&error));
         let asked = async {
-            connection.sender.ready().await.map_err(|error| with_cause(&error))?;
-            let response = connection.sender.send_request(self.request(body)?).await;
-            let response = response.map_err(|error| with_cause(&error))?;
+            connection.sender.ready().await.map_err(broken)?;
+            let request = self.request(body).map_err(NoAnswer::Broken)?;
+            let response = connection.sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
             let text = match Limited::new(response.into_body(), ANSWER_BYTES_AT_MOST).collect().await {
                 Ok(read) => {
@@ -108,7 +125,7 @@ impl Http {
         let asked = tokio::time::timeout(ANSWERED_WITHIN, asked).await;
         asked.unwrap_or_else(|_| {
             cord.cut();
-            Err(format!("no answer within {ANSWERED_WITHIN:?}"))
+            Err(NoAnswer::Late(format!("no answer within {ANSWERED_WITHIN:?}")))
         })
     }
 

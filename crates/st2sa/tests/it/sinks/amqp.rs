@@ -206,7 +206,7 @@ fn what_no_queue_takes_or_is_too_long_goes_to_the_dead_letters_and_the_rest_goes
     let (bed, source, server) = (testbed(), Source::start(), RabbitMqServer::start_with("max_message_size = 200"));
     bed.add_packs(&[Pack::Ticker(1), Pack::Verbose], &source);
     let _arbitrator = bed.arbitrator(&[]);
-    let _a = bed.container_to("a", &server.url(), &[]);
+    let a = bed.container_to("a", &server.url(), &[]);
     let letters = || -> Vec<Value> {
         let text = std::fs::read_to_string(bed.folder().join("a/dead-letters.jsonl")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -232,6 +232,8 @@ fn what_no_queue_takes_or_is_too_long_goes_to_the_dead_letters_and_the_rest_goes
     bed.eventually(SETTLES, "what is too long holds up nobody", || {
         (of("verbose.Verbose", "size") > before && !server.take_all().is_empty()).then_some(())
     });
+    let log = a.log();
+    assert!(log.contains("refuses a trigger for good") && !log.contains("xxxx") && !log.contains("data: ["), "{log}");
     source.assert_no_overlap();
 }
 
