@@ -16,6 +16,8 @@ const KILLS: u32 = 5;
 const LOAD: usize = 40;
 /// How long RabbitMQ is away, in seconds; `ST2SA_TEST_AWAY_SECONDS` has it be another time.
 const AWAY_SECONDS: u64 = 5;
+/// A message is waited for ten seconds long, a greeting five.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(40);
 /// Erlang needs its time to start.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
@@ -167,6 +169,30 @@ fn while_rabbitmq_is_away_effects_wait_and_no_process_ends() {
     let since = Instant::now();
     until_told(&bed, LOAD);
     println!("away for {away} s; {:?} after it was back all had gone on", since.elapsed());
+    assert_same_processes(&bed, &a, &sensors, &before);
+    a.kill(Signal::TERM);
+    assert!(a.wait(SETTLES).success(), "{}", a.log());
+    let (first, again) = assert_all_arrived(&bed, &arrived(&server.take_all()));
+    println!("{first} triggers arrived, {again} of them again, under the same id");
+}
+
+#[test]
+fn a_server_that_stands_still_is_given_up_and_gets_everything_when_it_goes_on() {
+    let (bed, source, server) = (testbed(), Source::start(), RabbitMqServer::start());
+    server.make_queue();
+    bed.add_packs(&[Pack::Teller(TELLERS)], &source);
+    let _arbitrator = bed.arbitrator(&[]);
+    let mut a = bed.container_to("a", &server.url(), &["--drain-timeout=1s"]);
+    let sensors = sensors_of(&[Pack::Teller(TELLERS)]);
+    until_told(&bed, LOAD);
+    let before = processes(&bed, &sensors);
+    server.signal(Signal::STOP);
+    // Some wait for their confirmation, others for an answer to a greeting.
+    for why in ["not confirmed within", "no answer within"] {
+        bed.eventually(GIVEN_UP_WITHIN, why, || a.log().contains(why).then_some(()));
+    }
+    server.signal(Signal::CONT);
+    until_told(&bed, LOAD);
     assert_same_processes(&bed, &a, &sensors, &before);
     a.kill(Signal::TERM);
     assert!(a.wait(SETTLES).success(), "{}", a.log());
