@@ -124,6 +124,7 @@ struct Lane<R> {
 
 impl<R: Remote> Lane<R> {
     async fn run(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
+        let shared = Arc::clone(&self.shared);
         let mut retry = RETRY_FIRST;
         loop {
             if self.waiting.is_empty() {
@@ -135,10 +136,14 @@ impl<R: Remote> Lane<R> {
             }
             let Some(first) = self.waiting.front() else { continue };
             // Registered before the try: what comes back meanwhile is not missed.
-            let back = self.shared.back.notified();
+            let back = shared.back.notified();
             match self.hand_on(first).await {
                 Ok(handed) => {
-                    self.handed.extend(self.waiting.pop_front().filter(|_| handed).map(|item| item.id));
+                    if handed {
+                        self.handed.extend(self.waiting.pop_front().map(|item| item.id));
+                    } else {
+                        self.withhold();
+                    }
                     while self.handed.len() > HANDED_REMEMBERED {
                         self.handed.pop_front();
                     }
@@ -167,18 +172,18 @@ impl<R: Remote> Lane<R> {
         }
     }
 
-    /// One try. `Ok` when nothing is left to be done for it: whether it was handed on.
+    /// One try. `Ok` when it is over: whether it was handed on, or may not be.
     async fn hand_on(&self, item: &Item) -> Result<bool, Failure> {
         let shared = &self.shared;
         let Ok(_place) = shared.places.acquire().await else { return Ok(false) };
         // What may not pass does not wait for a sink that is away.
         if shared.gate.pass(&item.sensor, item.id).is_none() {
-            return Ok(self.withhold(item));
+            return Ok(false);
         }
         let ready = shared.remote.ready().await;
         let way = ready.inspect_err(|failure| self.is_unwell(failure))?;
         // The look right before the act (rule 4); the connection looks at the lease once more.
-        let Some(pass) = shared.gate.pass(&item.sensor, item.id) else { return Ok(self.withhold(item)) };
+        let Some(pass) = shared.gate.pass(&item.sensor, item.id) else { return Ok(false) };
         let record = Record::of(item, &shared.container, pass.fence);
         match shared.remote.hand_on(way, &record).await {
             Ok(()) => self.is_well(true),
@@ -195,11 +200,13 @@ impl<R: Remote> Lane<R> {
         Ok(true)
     }
 
-    /// It may not go out: the session hands it on again if it is to. It was not handed on.
-    fn withhold(&self, item: &Item) -> bool {
+    /// What waits may not go out. The session hands it on again if it is to, in its order: so nothing may stay here that would
+    /// then be before what it follows.
+    fn withhold(&mut self) {
         self.is_well(false);
-        self.tell(Input::NotPublished(item.sensor.clone(), item.id));
-        false
+        for item in std::mem::take(&mut self.waiting) {
+            self.tell(Input::NotPublished(item.sensor, item.id));
+        }
     }
 
     /// Keeps what was refused for good among the dead letters.
@@ -396,7 +403,8 @@ mod tests {
     fn after_the_leases_end_nothing_is_handed_on() {
         let rig = Rig::new(clock::now(), |_, _| Ok(()));
         rig.put("p.X", 1);
-        assert_eq!((rig.done(), rig.tries()), (('n', 1), vec![]));
+        rig.put("p.X", 2);
+        assert_eq!(([rig.done(), rig.done()], rig.tries()), ([('n', 1), ('n', 2)], vec![]));
     }
 
     #[test]
