@@ -123,13 +123,22 @@ pub(crate) struct Timers {
     /// Why triggers wait, while they do: of one sensor, or of all.
     sink_problems: BTreeMap<Option<SensorRef>, String>,
     /// What was said of the last trigger of a sensor that the sink has refused for good.
-    dead_letters: BTreeMap<SensorRef, String>,
+    dead_letters: BTreeMap<SensorRef, Refused>,
     /// Everything is frozen: nothing can be late.
     frozen_since: Option<Time>,
     terminations: u32,
     ending: Option<Ending>,
     /// What is said once, not at each try.
     said: Option<String>,
+}
+
+/// That the sink has refused a trigger.
+#[derive(Debug)]
+struct Refused {
+    said: String,
+    /// It was reported, and what the sensor's own last error was then.
+    reported: bool,
+    before: Option<String>,
 }
 
 impl Timers {
@@ -149,6 +158,16 @@ impl Timers {
             ending: None,
             said: None,
         }
+    }
+
+    /// A sensor's last error: its own, or that the sink has refused a trigger since.
+    fn refused(&mut self, sensor: &SensorRef, own: Option<&String>) -> Option<String> {
+        let Some(refused) = self.dead_letters.get_mut(sensor) else { return own.cloned() };
+        if !std::mem::replace(&mut refused.reported, true) {
+            refused.before = own.cloned();
+        }
+        // Another error of its own is newer.
+        if refused.before.as_ref() == own { Some(refused.said.clone()) } else { own.cloned() }
     }
 }
 
@@ -218,7 +237,7 @@ impl Shell {
             Input::Sink(sensor, None) => drop(self.timers.sink_problems.remove(&sensor)),
             Input::DeadLetter(sensor, said) => {
                 self.counters.of(&sensor).dropped.fetch_add(1, Ordering::Relaxed);
-                self.timers.dead_letters.insert(sensor, said);
+                self.timers.dead_letters.insert(sensor, Refused { said, reported: false, before: None });
             }
             Input::NotPublished(sensor, id) => match self.applying.held(id) {
                 Step::NotOurs => self.handle(Event::NotPublished { sensor, id }),
@@ -582,6 +601,7 @@ impl Shell {
         for (sensor, known, pid) in self.nursery.known() {
             let unoffered = if known.disabled.is_some() { State::Failed } else { State::Starting };
             let counter = self.counters.of(sensor);
+            let waits = self.waits(sensor);
             let report = InstanceReport {
                 sensor: sensor.clone(),
                 kind: known.kind,
@@ -593,7 +613,7 @@ impl Shell {
                 dropped: counter.dropped.load(Ordering::Relaxed),
                 last_poll_ago: known.last_poll_began.map(|began| now.since(began)),
                 last_poll_duration: known.last_poll_took,
-                last_error: self.waits(sensor).or_else(|| self.refused(sensor)).or_else(|| known.last_error.clone()),
+                last_error: waits.or_else(|| self.timers.refused(sensor, known.last_error.as_ref())),
                 removed: known.withdrawn && pid.is_none(),
             };
             // An age alone is no news: the arbitrator counts on.
@@ -615,11 +635,6 @@ impl Shell {
         let problem = problems.get(&Some(sensor.clone())).or_else(|| problems.get(&None))?;
         let waits = self.applying.waits(sensor) || self.waiting.values().any(|waiting| waiting.sensor == *sensor);
         waits.then(|| format!("triggers wait: {problem}"))
-    }
-
-    /// What was said of a trigger that the sink has refused, while the sensor is ACTIVE here.
-    fn refused(&self, sensor: &SensorRef) -> Option<String> {
-        self.timers.dead_letters.get(sensor).filter(|_| self.session.active(sensor).is_some()).cloned()
     }
 
     fn say_once(&mut self, text: String) {

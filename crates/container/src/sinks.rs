@@ -40,9 +40,9 @@ pub enum Dispatching {
     Stdout,
     /// A line of JSON a trigger, appended to a file that several containers may share.
     File(PathBuf),
-    /// A `CloudEvent` a trigger, POSTed.
+    /// A `CloudEvent` a trigger, posted.
     Http(HttpTarget),
-    /// `StackStorm`'s own message a trigger, for its rules engine.
+    /// StackStorm's own message a trigger, for its rules engine.
     Amqp(AmqpTarget),
 }
 

@@ -28,8 +28,10 @@ const LOG_LINES_AT_MOST: usize = 1_000;
 /// Of a flood of output so much is thrown away at once, and then nothing read for a while: some 6 MB a second pass.
 const FLOOD_BYTES: usize = 64 * 1024;
 const FLOOD_PAUSE: Duration = Duration::from_millis(10);
-/// Calls and events of one connection that may be under way: then nothing more is read from it.
-const UNDER_WAY_AT_MOST: usize = 64;
+/// Calls and events of one connection that may be under way: then nothing more is read from it. A long call counts for as many
+/// as it has pieces of this size, so that what waits for a sink that is away stays within some 16 MiB a process.
+const UNDER_WAY_AT_MOST: u32 = 64;
+const UNDER_WAY_PIECE: usize = 256 * 1024;
 
 /// Who may connect: the tokens given out.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +163,7 @@ impl Sockets {
         let (sender, operations) = mpsc::unbounded_channel();
         let writer = tokio::spawn(send(write, operations, whose, self.gate.clone(), self.inputs.clone()));
         self.tell(Input::Connected { connection, whose, pid, sender: sender.clone() });
-        let under_way = Arc::new(Semaphore::new(UNDER_WAY_AT_MOST));
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY_AT_MOST as usize));
         let mut callers = tokio::task::JoinSet::new();
         loop {
             let line = match read_line(&mut reader, LINE_BYTES_AT_MOST).await {
@@ -175,7 +177,7 @@ impl Sockets {
             match serde_json::from_slice(&line) {
                 Ok(Line::Call(call)) => {
                     let Some(sensor) = holder.sensor.clone() else { continue };
-                    let Ok(place) = Arc::clone(&under_way).acquire_owned().await else { break };
+                    let Ok(place) = Arc::clone(&under_way).acquire_many_owned(places(&line)).await else { break };
                     let (calls, sender) = (self.calls.clone(), sender.clone());
                     callers.spawn(async move {
                         let answer = calls.answer(whose, &sensor, call).await;
@@ -222,6 +224,11 @@ impl Sockets {
         // Nobody listens any more when the container stops.
         let _ = self.inputs.send(input);
     }
+}
+
+/// For how many a call counts.
+fn places(line: &[u8]) -> u32 {
+    u32::try_from(1 + line.len() / UNDER_WAY_PIECE).unwrap_or(UNDER_WAY_AT_MOST).min(UNDER_WAY_AT_MOST)
 }
 
 /// Writes operations; the gate is looked at right before a poll is let go.
@@ -293,4 +300,15 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>, bytes_at_most: usize) 
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
     Ok(Some(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_call_counts_for_several_and_the_longest_for_all() {
+        let counted = [100, UNDER_WAY_PIECE, LINE_BYTES_AT_MOST].map(|length| places(&vec![b' '; length]));
+        assert_eq!(counted, [1, 2, UNDER_WAY_AT_MOST]);
+    }
 }

@@ -104,7 +104,11 @@ impl RabbitMqServer {
             ("RABBITMQ_MNESIA_BASE", path("mnesia")),
             ("RABBITMQ_LOG_BASE", path("logs")),
             ("RABBITMQ_PID_FILE", path("pid")),
-            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
+            // One scheduler that does not spin: whoever is tested needs the machine, too.
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
+            ),
             // Then the script becomes the server, and there is no shell between it and the test.
             ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
         ];
@@ -196,7 +200,7 @@ impl RabbitMqServer {
             }
             Ok(taken)
         });
-        let bodies: Vec<Vec<u8>> = taken.iter().map(|message| message.data.to_vec()).collect();
+        let bodies: Vec<Vec<u8>> = taken.iter().map(|message| message.data.clone()).collect();
         let triggers = unpickled(&bodies);
         let all = taken.into_iter().zip(bodies).zip(triggers);
         all.map(|((message, body), trigger)| Message {

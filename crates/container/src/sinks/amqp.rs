@@ -38,7 +38,7 @@ const CONTENT_TOO_LARGE: ReplyCode = 311;
 const NOT_FOUND: ReplyCode = 404;
 const PRECONDITION_FAILED: ReplyCode = 406;
 
-/// The servers of one `StackStorm`.
+/// The servers of one StackStorm.
 pub(super) struct Amqp {
     target: AmqpTarget,
     /// What the server shows the connection as.
@@ -67,7 +67,7 @@ struct Link {
 }
 
 /// A channel, and which connection it is of.
-struct Place {
+pub(super) struct Place {
     channel: Channel,
     number: u64,
 }
@@ -159,7 +159,7 @@ impl Amqp {
         }
     }
 
-    /// Sees to it that the exchange is there: whatever it is like, should `StackStorm` have made it, else as it would.
+    /// Sees to it that the exchange is there: whatever it is like, should StackStorm have made it, else as it would.
     async fn exchange(&self, connection: &Connection) -> lapin::Result<()> {
         match self.declare(connection, true).await {
             Err(error) if code(&error) == Some(NOT_FOUND) => self.declare(connection, false).await,
@@ -208,8 +208,13 @@ impl Amqp {
 }
 
 impl Remote for Amqp {
-    async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
-        let place = self.place().await.map_err(Failure::Away)?;
+    type Way = Place;
+
+    async fn ready(&self) -> Result<Place, Failure> {
+        self.place().await.map_err(Failure::Away)
+    }
+
+    async fn hand_on(&self, place: Place, record: &Record) -> Result<(), Failure> {
         let number = place.number;
         let Ok(published) = tokio::time::timeout(CONFIRMED_WITHIN, self.publish(&place.channel, record)).await else {
             self.give_up(number).await;

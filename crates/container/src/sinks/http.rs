@@ -1,4 +1,4 @@
-//! Triggers POSTed over HTTP, each as a `CloudEvents` 1.0 document in structured mode.
+//! Triggers over HTTP: each is posted as a CloudEvents 1.0 document in structured mode.
 //!
 //! On hyper's own connections rather than on a client that makes them: those of a sink are reset at the lease's end.
 
@@ -34,12 +34,30 @@ pub(super) struct Http {
     idle: Mutex<Vec<Connection>>,
 }
 
-struct Connection {
+pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     cord: Cord,
+    /// It has answered before.
+    used: bool,
 }
 
-/// A trigger as a `CloudEvent`. `README.md` promises these attributes.
+/// Why there was no answer.
+enum NoAnswer {
+    /// The connection ended.
+    Broken(String),
+    /// It took too long.
+    Late(String),
+}
+
+impl NoAnswer {
+    fn why(self) -> String {
+        match self {
+            Self::Broken(why) | Self::Late(why) => why,
+        }
+    }
+}
+
+/// A trigger as a `CloudEvent`. `docs/sinks.md` promises these attributes.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
@@ -66,31 +84,36 @@ impl Http {
         Self { target, lines, idle: Mutex::default() }
     }
 
-    /// Asks on a connection that was there already, if any; that one may have ended meanwhile: then on a new one.
-    async fn post(&self, body: Bytes) -> Result<(StatusCode, String), String> {
-        if let Some(connection) = self.take_idle()
-            && let Ok(answer) = self.post_on(connection, body.clone()).await
-        {
-            return Ok(answer);
-        }
+    async fn connect(&self) -> Result<Connection, String> {
         let target = &self.target;
         let connected = self.lines.connect(&target.endpoint, target.secure).await;
         let (line, cord) = connected.map_err(|error| format!("no connection to {}: {error}", target.endpoint))?;
         let (sender, connection) = handshake(TokioIo::new(line)).await.map_err(|error| with_cause(&error))?;
         // How it ends is told to whoever asks on it.
         tokio::spawn(async move { connection.await.unwrap_or_default() });
-        self.post_on(Connection { sender, cord }, body).await
+        Ok(Connection { sender, cord, used: false })
     }
 
-    async fn post_on(&self, mut connection: Connection, body: Bytes) -> Result<(StatusCode, String), String> {
+    /// One that was used before may have ended meanwhile: then on a new one.
+    async fn post(&self, connection: Connection, body: Bytes) -> Result<(StatusCode, String), String> {
+        let used = connection.used;
+        match self.post_on(connection, body.clone()).await {
+            Err(NoAnswer::Broken(_)) if used => self.post_on(self.connect().await?, body).await.map_err(NoAnswer::why),
+            answer => answer.map_err(NoAnswer::why),
+        }
+    }
+
+    async fn post_on(&self, mut connection: Connection, body: Bytes) -> Result<(StatusCode, String), NoAnswer> {
         let cord = connection.cord.clone();
+        let broken = |error: hyper::Error| NoAnswer::Broken(with_cause(&error));
         let asked = async {
-            connection.sender.ready().await.map_err(|error| with_cause(&error))?;
-            let response = connection.sender.send_request(self.request(body)?).await;
-            let response = response.map_err(|error| with_cause(&error))?;
+            connection.sender.ready().await.map_err(broken)?;
+            let request = self.request(body).map_err(NoAnswer::Broken)?;
+            let response = connection.sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
             let text = match Limited::new(response.into_body(), ANSWER_BYTES_AT_MOST).collect().await {
                 Ok(read) => {
+                    connection.used = true;
                     self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                     shown(&read.to_bytes())
                 }
@@ -102,7 +125,7 @@ impl Http {
         let asked = tokio::time::timeout(ANSWERED_WITHIN, asked).await;
         asked.unwrap_or_else(|_| {
             cord.cut();
-            Err(format!("no answer within {ANSWERED_WITHIN:?}"))
+            Err(NoAnswer::Late(format!("no answer within {ANSWERED_WITHIN:?}")))
         })
     }
 
@@ -126,10 +149,19 @@ impl Http {
 }
 
 impl Remote for Http {
-    async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
+    type Way = Connection;
+
+    async fn ready(&self) -> Result<Connection, Failure> {
+        match self.take_idle() {
+            Some(connection) => Ok(connection),
+            None => self.connect().await.map_err(Failure::Away),
+        }
+    }
+
+    async fn hand_on(&self, connection: Connection, record: &Record) -> Result<(), Failure> {
         let event = serde_json::to_vec(&CloudEvent::of(record));
         let event = event.map_err(|error| Failure::Never(format!("it cannot be written: {error}")))?;
-        let (status, text) = self.post(event.into()).await.map_err(Failure::Away)?;
+        let (status, text) = self.post(connection, event.into()).await.map_err(Failure::Away)?;
         judge(status, &text)
     }
 }

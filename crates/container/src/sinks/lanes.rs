@@ -20,9 +20,9 @@ use super::{Item, RETRY_FIRST, RETRY_LONGEST, Record};
 use crate::gate::Gate;
 use crate::input::Input;
 
-/// Triggers that are being handed on at the same time: many more would only wait for each other in the sink, and each has a
-/// connection or a channel of its own.
-pub(super) const HANDED_ON_AT_ONCE: usize = 64;
+/// Triggers that are being handed on at the same time: as many as a container has sensors as a rule, so that those of slow
+/// answers hold up no others; each has a connection or a channel of its own.
+pub(super) const HANDED_ON_AT_ONCE: usize = 256;
 /// Ids that a lane remembers: more than can wait for their confirmation.
 const HANDED_REMEMBERED: usize = 256;
 /// That a sink fails in the same way is logged again after this.
@@ -30,8 +30,14 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// A sink that is reached over the network.
 pub(super) trait Remote: Send + Sync + 'static {
+    /// What one trigger is handed on with.
+    type Way: Send;
+
+    /// Does what may take time before anything can be handed on: the gate is asked after that.
+    fn ready(&self) -> impl Future<Output = Result<Self::Way, Failure>> + Send;
+
     /// Hands a trigger on, and returns when it is safe there, or within a bound of its own.
-    fn hand_on(&self, record: &Record) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn hand_on(&self, way: Self::Way, record: &Record) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// Why a trigger was not taken.
@@ -118,6 +124,7 @@ struct Lane<R> {
 
 impl<R: Remote> Lane<R> {
     async fn run(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
+        let shared = Arc::clone(&self.shared);
         let mut retry = RETRY_FIRST;
         loop {
             if self.waiting.is_empty() {
@@ -129,10 +136,14 @@ impl<R: Remote> Lane<R> {
             }
             let Some(first) = self.waiting.front() else { continue };
             // Registered before the try: what comes back meanwhile is not missed.
-            let back = self.shared.back.notified();
+            let back = shared.back.notified();
             match self.hand_on(first).await {
                 Ok(handed) => {
-                    self.handed.extend(self.waiting.pop_front().filter(|_| handed).map(|item| item.id));
+                    if handed {
+                        self.handed.extend(self.waiting.pop_front().map(|item| item.id));
+                    } else {
+                        self.withhold();
+                    }
                     while self.handed.len() > HANDED_REMEMBERED {
                         self.handed.pop_front();
                     }
@@ -161,18 +172,20 @@ impl<R: Remote> Lane<R> {
         }
     }
 
-    /// One try. `Ok` when nothing is left to be done for it: whether it was handed on.
+    /// One try. `Ok` when it is over: whether it was handed on, or may not be.
     async fn hand_on(&self, item: &Item) -> Result<bool, Failure> {
         let shared = &self.shared;
         let Ok(_place) = shared.places.acquire().await else { return Ok(false) };
-        // The look right before the act (rule 4); the connection looks at the lease once more.
-        let Some(pass) = shared.gate.pass(&item.sensor, item.id) else {
-            self.is_well(false);
-            self.tell(Input::NotPublished(item.sensor.clone(), item.id));
+        // What may not pass does not wait for a sink that is away.
+        if shared.gate.pass(&item.sensor, item.id).is_none() {
             return Ok(false);
-        };
+        }
+        let ready = shared.remote.ready().await;
+        let way = ready.inspect_err(|failure| self.is_unwell(failure))?;
+        // The look right before the act (rule 4); the connection looks at the lease once more.
+        let Some(pass) = shared.gate.pass(&item.sensor, item.id) else { return Ok(false) };
         let record = Record::of(item, &shared.container, pass.fence);
-        match shared.remote.hand_on(&record).await {
+        match shared.remote.hand_on(way, &record).await {
             Ok(()) => self.is_well(true),
             Err(Failure::Never(why)) => {
                 self.is_well(true);
@@ -185,6 +198,15 @@ impl<R: Remote> Lane<R> {
         }
         self.tell(Input::Published(item.sensor.clone(), item.id));
         Ok(true)
+    }
+
+    /// What waits may not go out. The session hands it on again if it is to, in its order: so nothing may stay here that would
+    /// then be before what it follows.
+    fn withhold(&mut self) {
+        self.is_well(false);
+        for item in std::mem::take(&mut self.waiting) {
+            self.tell(Input::NotPublished(item.sensor, item.id));
+        }
     }
 
     /// Keeps what was refused for good among the dead letters.
@@ -267,7 +289,13 @@ mod tests {
     }
 
     impl Remote for Arc<Judged> {
-        async fn hand_on(&self, record: &Record) -> Result<(), Failure> {
+        type Way = ();
+
+        async fn ready(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn hand_on(&self, (): (), record: &Record) -> Result<(), Failure> {
             let mut tries = self.tries.lock().unwrap();
             let before = tries.iter().filter(|id| **id == record.id).count();
             tries.push(record.id.clone());
@@ -338,9 +366,9 @@ mod tests {
     fn what_waits_holds_up_its_own_sensor_and_nobody_else() {
         let refuses = Arc::new(AtomicBool::new(true));
         let own = Arc::clone(&refuses);
-        let rig = Rig::open(move |record, _| match record.sensor == "p.X" && own.load(Ordering::SeqCst) {
-            true => Err(Failure::NotNow("503".to_owned())),
-            false => Ok(()),
+        let rig = Rig::open(move |record, _| {
+            let refuses = record.sensor == "p.X" && own.load(Ordering::SeqCst);
+            if refuses { Err(Failure::NotNow("503".to_owned())) } else { Ok(()) }
         });
         for id in [1, 2] {
             rig.put("p.X", id);
@@ -357,10 +385,11 @@ mod tests {
 
     #[test]
     fn what_is_refused_for_good_is_kept_and_the_next_goes_on() {
-        let rig = Rig::open(|record, _| match record.id.ends_with('1') {
-            true => Err(Failure::Never("400".to_owned())),
-            false => Ok(()),
-        });
+        let rig = Rig::open(
+            |record, _| {
+                if record.id.ends_with('1') { Err(Failure::Never("400".to_owned())) } else { Ok(()) }
+            },
+        );
         rig.put("p.X", 1);
         rig.put("p.X", 2);
         assert!(matches!(rig.told.recv_timeout(WITHIN), Ok(Input::DeadLetter(..))));
@@ -374,7 +403,8 @@ mod tests {
     fn after_the_leases_end_nothing_is_handed_on() {
         let rig = Rig::new(clock::now(), |_, _| Ok(()));
         rig.put("p.X", 1);
-        assert_eq!((rig.done(), rig.tries()), (('n', 1), vec![]));
+        rig.put("p.X", 2);
+        assert_eq!(([rig.done(), rig.done()], rig.tries()), ([('n', 1), ('n', 2)], vec![]));
     }
 
     #[test]

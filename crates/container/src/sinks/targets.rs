@@ -33,7 +33,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Who is POSTed to.
+/// Where triggers are posted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpTarget {
     pub(super) endpoint: Endpoint,
@@ -80,7 +80,7 @@ impl FromStr for HttpTarget {
     }
 }
 
-/// The RabbitMQ servers of one `StackStorm`, tried in turn, and how its messages are sent to them.
+/// The RabbitMQ servers of one StackStorm, tried in turn, and how its messages are sent to them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AmqpTarget {
     pub(super) servers: Vec<AmqpServer>,

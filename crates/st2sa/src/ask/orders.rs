@@ -248,7 +248,10 @@ impl PollOrder {
         let how = if polled.errors > before.1 {
             format!(", and raised: {}", polled.last_error.as_deref().map(words::gist).unwrap_or_default())
         } else if polled.dropped > before.2 {
-            format!("; triggers dropped since their payloads do not fit: {}", polled.dropped - before.2)
+            format!(
+                "; triggers dropped since their payloads do not fit, or the sink refused them: {}",
+                polled.dropped - before.2
+            )
         } else {
             String::new()
         };

@@ -162,8 +162,8 @@ fn in_detail(sensor: &Sensor, width: usize) -> String {
         let (container, dropped) = (words::one_line(&instance.container), instance.dropped);
         let _ = writeln!(
             text,
-            "\ndropped on {container}: {dropped} triggers, whose payloads do not fit the schema of their trigger type; the \
-             container's own log says which, and why"
+            "\ndropped on {container}: {dropped} triggers, whose payloads do not fit the schema of their trigger type, or which the \
+             sink refused for good; the container's own log says which, and why"
         );
     }
     text

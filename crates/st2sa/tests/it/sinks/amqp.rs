@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::{Value, json};
 use st2sa_testbed::{Certificates, Message, Pack, RabbitMqServer, Signal, Source, Testbed};
 
-use super::{Arrived, TELLERS, assert_all_arrived, processes};
+use super::{Arrived, Number, TELLERS, assert_all_arrived, assert_same_processes, processes};
 use crate::scene::{SETTLES, TICKER, sensors_of, testbed};
 
 /// How often the server is killed under load.
@@ -16,15 +16,16 @@ const KILLS: u32 = 5;
 const LOAD: usize = 40;
 /// How long RabbitMQ is away, in seconds; `ST2SA_TEST_AWAY_SECONDS` has it be another time.
 const AWAY_SECONDS: u64 = 5;
+/// A message is waited for ten seconds long, a greeting five.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(40);
 /// Erlang needs its time to start.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 fn arrived(messages: &[Message]) -> Arrived {
     let mut arrived = Arrived::new();
     for message in messages {
-        let payload = &message.trigger["payload"];
-        let teller = payload["teller"].as_str().unwrap().parse().unwrap();
-        arrived.entry(teller).or_default().push((payload["number"].as_u64().unwrap(), message.id()));
+        let (teller, number) = Number::of(&message.trigger["payload"], message.id());
+        arrived.entry(teller).or_default().push(number);
     }
     arrived
 }
@@ -136,7 +137,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_dispatched() {
         server.start_again();
         until_told(&bed, LOAD);
     }
-    assert_eq!(before, processes(&bed, &sensors));
+    assert_same_processes(&bed, &a, &sensors, &before);
     a.kill(Signal::TERM);
     assert!(a.wait(SETTLES).success(), "{}", a.log());
     let (first, again) = assert_all_arrived(&bed, &arrived(&server.take_all()));
@@ -164,12 +165,11 @@ fn while_rabbitmq_is_away_effects_wait_and_no_process_ends() {
     bed.eventually(Duration::from_secs(away + 1), "it has been away long enough", || {
         (Instant::now() >= until).then_some(())
     });
-    let since = Instant::now();
     server.start_again();
-    let serves = since.elapsed();
+    let since = Instant::now();
     until_told(&bed, LOAD);
-    println!("away for {away} s and {serves:?} of starting; {:?} after that all had gone on", since.elapsed() - serves);
-    assert_eq!(before, processes(&bed, &sensors));
+    println!("away for {away} s; {:?} after it was back all had gone on", since.elapsed());
+    assert_same_processes(&bed, &a, &sensors, &before);
     a.kill(Signal::TERM);
     assert!(a.wait(SETTLES).success(), "{}", a.log());
     let (first, again) = assert_all_arrived(&bed, &arrived(&server.take_all()));
@@ -177,11 +177,62 @@ fn while_rabbitmq_is_away_effects_wait_and_no_process_ends() {
 }
 
 #[test]
+fn a_server_that_stands_still_is_given_up_and_gets_everything_when_it_goes_on() {
+    let (bed, source, server) = (testbed(), Source::start(), RabbitMqServer::start());
+    server.make_queue();
+    bed.add_packs(&[Pack::Teller(TELLERS)], &source);
+    let _arbitrator = bed.arbitrator(&[]);
+    let mut a = bed.container_to("a", &server.url(), &["--drain-timeout=1s"]);
+    let sensors = sensors_of(&[Pack::Teller(TELLERS)]);
+    until_told(&bed, LOAD);
+    let before = processes(&bed, &sensors);
+    server.signal(Signal::STOP);
+    // Some wait for their confirmation, others for an answer to a greeting.
+    for why in ["not confirmed within", "no answer within"] {
+        bed.eventually(GIVEN_UP_WITHIN, why, || a.log().contains(why).then_some(()));
+    }
+    server.signal(Signal::CONT);
+    until_told(&bed, LOAD);
+    assert_same_processes(&bed, &a, &sensors, &before);
+    a.kill(Signal::TERM);
+    assert!(a.wait(SETTLES).success(), "{}", a.log());
+    let (first, again) = assert_all_arrived(&bed, &arrived(&server.take_all()));
+    println!("{first} triggers arrived, {again} of them again, under the same id");
+}
+
+#[test]
+fn a_lease_that_ends_and_is_back_loses_nothing_and_turns_no_order_round() {
+    let (bed, source, server) = (testbed(), Source::start(), RabbitMqServer::start());
+    server.make_queue();
+    bed.add_packs(&[Pack::Teller(TELLERS)], &source);
+    let arbitrator = bed.arbitrator(&[]);
+    let mut a = bed.container_to("a", &server.url(), &["--drain-timeout=1s"]);
+    let sensors = sensors_of(&[Pack::Teller(TELLERS)]);
+    until_told(&bed, LOAD);
+    let before = processes(&bed, &sensors);
+    let mut messages = Vec::new();
+    for lapse in 1..=3 {
+        arbitrator.kill(Signal::STOP);
+        bed.eventually(SETTLES, "the lease ends", || {
+            (a.log().matches("every sensor is frozen").count() == lapse).then_some(())
+        });
+        messages.extend(server.take_all());
+        arbitrator.kill(Signal::CONT);
+        until_told(&bed, LOAD);
+    }
+    assert_same_processes(&bed, &a, &sensors, &before);
+    a.kill(Signal::TERM);
+    assert!(a.wait(SETTLES).success(), "{}", a.log());
+    messages.extend(server.take_all());
+    assert_all_arrived(&bed, &arrived(&messages));
+}
+
+#[test]
 fn what_no_queue_takes_or_is_too_long_goes_to_the_dead_letters_and_the_rest_goes_on() {
     let (bed, source, server) = (testbed(), Source::start(), RabbitMqServer::start_with("max_message_size = 200"));
     bed.add_packs(&[Pack::Ticker(1), Pack::Verbose], &source);
     let _arbitrator = bed.arbitrator(&[]);
-    let _a = bed.container_to("a", &server.url(), &[]);
+    let a = bed.container_to("a", &server.url(), &[]);
     let letters = || -> Vec<Value> {
         let text = std::fs::read_to_string(bed.folder().join("a/dead-letters.jsonl")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -197,13 +248,18 @@ fn what_no_queue_takes_or_is_too_long_goes_to_the_dead_letters_and_the_rest_goes
     bed.eventually(SETTLES, "nobody takes it", || (of(TICKER, "no queue") > 0).then_some(()));
     bed.eventually(SETTLES, "it is too long", || (of("verbose.Verbose", "size") > 2).then_some(()));
     server.make_queue();
-    let messages =
-        bed.eventually(SETTLES, "the queue takes it", || Some(server.take_all()).filter(|messages| messages.len() > 3));
+    let mut messages = Vec::new();
+    bed.eventually(SETTLES, "the queue takes it", || {
+        messages.extend(server.take_all());
+        (messages.len() > 3).then_some(())
+    });
     assert!(messages.iter().all(|message| message.trigger["trigger"] == "ticker.tick_01"));
     let before = of("verbose.Verbose", "size");
     bed.eventually(SETTLES, "what is too long holds up nobody", || {
         (of("verbose.Verbose", "size") > before && !server.take_all().is_empty()).then_some(())
     });
+    let log = a.log();
+    assert!(log.contains("refuses a trigger for good") && !log.contains("xxxx") && !log.contains("data: ["), "{log}");
     source.assert_no_overlap();
 }
 

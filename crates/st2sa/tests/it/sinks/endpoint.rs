@@ -77,9 +77,9 @@ impl Endpoint {
     pub(super) fn arrived(&self) -> super::Arrived {
         let mut arrived = super::Arrived::new();
         for posted in self.posted().into_iter().filter(|posted| posted.status.is_success()) {
-            let teller = posted.event["data"]["teller"].as_str().unwrap().parse().unwrap();
-            let id = posted.event["id"].as_str().unwrap().to_owned();
-            arrived.entry(teller).or_default().push((posted.event["data"]["number"].as_u64().unwrap(), id));
+            let id = posted.event["id"].as_str().unwrap_or_default().to_owned();
+            let (teller, number) = super::Number::of(&posted.event["data"], id);
+            arrived.entry(teller).or_default().push(number);
         }
         arrived
     }

@@ -1,10 +1,10 @@
 //! Triggers over HTTP.
 
 use serde_json::{Value, json};
-use st2sa_testbed::{Pack, Source};
+use st2sa_testbed::{Pack, Signal, Source};
 
 use super::endpoint::Endpoint;
-use super::{TELLERS, assert_all_arrived, processes};
+use super::{TELLERS, assert_all_arrived, assert_same_processes, processes};
 use crate::scene::{SETTLES, TICKER, sensors_of, testbed};
 
 #[test]
@@ -93,8 +93,37 @@ fn an_endpoint_that_was_away_gets_everything_in_order_and_no_process_ends() {
             (endpoint.posted().len() > posted + 100 * sensors.len()).then_some(())
         });
     }
-    assert_eq!(before, processes(&bed, &sensors));
-    a.kill(st2sa_testbed::Signal::TERM);
+    assert_same_processes(&bed, &a, &sensors, &before);
+    a.kill(Signal::TERM);
     assert!(a.wait(SETTLES).success(), "{}", a.log());
+    assert_all_arrived(&bed, &endpoint.arrived());
+}
+
+#[test]
+fn what_was_dispatched_on_a_container_that_is_killed_has_arrived() {
+    let (bed, source) = (testbed(), Source::start());
+    bed.add_packs(&[Pack::Teller(TELLERS)], &source);
+    let endpoint = Endpoint::start(|_, _| 204);
+    let _arbitrator = bed.arbitrator(&[]);
+    let a = bed.container_to("a", &endpoint.url(), &[]);
+    let sensors = sensors_of(&[Pack::Teller(TELLERS)]);
+    bed.eventually(SETTLES, "all dispatch", || (endpoint.arrived().len() == sensors.len()).then_some(()));
+    let mut b = bed.container_to("b", &endpoint.url(), &["--drain-timeout=1s"]);
+    bed.eventually(SETTLES, "b stands by", || {
+        let ready =
+            |sensor: &st2sa_proto::rest::Sensor| sensor.instances.iter().any(|instance| instance.state == "ready");
+        bed.sensors().filter(|sensors| sensors.iter().all(ready))
+    });
+    a.kill_with_everything();
+    bed.eventually(SETTLES, "all dispatch on b", || {
+        let posted = endpoint.posted();
+        let on_b = |sensor: &String| {
+            let source = format!("/sensors/{sensor}");
+            posted.iter().any(|posted| posted.event["container"] == "b" && posted.event["source"] == source.as_str())
+        };
+        sensors.iter().all(on_b).then_some(())
+    });
+    b.kill(Signal::TERM);
+    assert!(b.wait(SETTLES).success(), "{}", b.log());
     assert_all_arrived(&bed, &endpoint.arrived());
 }

@@ -21,7 +21,7 @@ class Teller(PollingSensor):
         with open(self._file, "a", encoding="utf-8") as told:
             for _ in range(BATCH):
                 self._last += 1
-                payload = {"teller": self.number, "number": self._last}
+                payload = {"teller": self.number, "number": self._last, "process": os.getpid()}
                 self.sensor_service.dispatch(trigger=f"teller.told_{self.number}", payload=payload)
                 told.write(f"{self._last}\n")
                 told.flush()
