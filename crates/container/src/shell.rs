@@ -338,7 +338,11 @@ impl Shell {
 
     /// An effect has gone out, or never will.
     fn confirmed(&mut self, sensor: SensorRef, id: EntryId, outcome: Result<(), String>) {
-        match self.applying.confirmed(id, &self.gate, &self.publisher) {
+        let step = self.applying.confirmed(id, &self.gate, &self.publisher);
+        if let (true, Err(problem)) = (step != Step::NotOurs, &outcome) {
+            self.set_aside(&sensor, problem);
+        }
+        match step {
             Step::NotOurs => {}
             Step::Applied(id) => {
                 self.applied(sensor, id);
@@ -348,12 +352,7 @@ impl Shell {
                 self.handle(Event::NotPublished { sensor, id });
                 return;
             }
-            Step::Waits => {
-                if let Err(problem) = outcome {
-                    self.set_aside(&sensor, &problem);
-                }
-                return;
-            }
+            Step::Waits => return,
         }
         self.gate.forget(id);
         if let Some(waiting) = self.waiting.remove(&id) {
@@ -372,7 +371,8 @@ impl Shell {
     /// What a journaled sensor did was refused for good, and nobody waits for the answer any more.
     fn set_aside(&mut self, sensor: &SensorRef, problem: &str) {
         tracing::error!(%sensor, problem, "what a sensor did is refused for good");
-        self.timers.dead_letters.insert(sensor.clone(), format!("refused for good: {problem}"));
+        let said = format!("refused for good: {problem}");
+        self.timers.dead_letters.insert(sensor.clone(), Refused { said, reported: false, before: None });
     }
 
     /// Effects that the session has discarded: those of processes that are gone, and of sensors that are not ACTIVE
