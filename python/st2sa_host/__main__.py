@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 
-from st2sa_host import sensor
+from st2sa_host import crash, sensor
 from st2sa_host.channel import EXIT_DISCONNECTED, Lines, connect, encoded, write_whole
 
 PR_SET_PDEATHSIG = 1
@@ -81,6 +81,7 @@ class _Host:
                         self._fork(message["process"], message["token"])
 
     def _fork(self, process, token):
+        crash.point("host-fork-asked")
         alive, alive_here = os.pipe()
         host = os.getpid()
         try:

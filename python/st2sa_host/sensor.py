@@ -8,7 +8,7 @@ import sys
 import threading
 from os import _exit
 
-from st2sa_host import orphans, provided, waiting
+from st2sa_host import crash, orphans, provided, waiting
 from st2sa_host.channel import EXIT_DISCONNECTED, Channel, connect
 from st2sa_host.cursor import keeps_cursor
 from st2sa_host.faults import explained, headline, trace
@@ -145,6 +145,7 @@ class _Life:
 
     def _poll(self, number):
         answer = {"event": "poll_returned", "number": number, "ok": True}
+        crash.point("sensor-poll-asked")
         try:
             self._sensor.poll()
         except (SystemExit, KeyboardInterrupt):
@@ -152,6 +153,7 @@ class _Life:
         except BaseException as error:  # eventlet's Timeout is no Exception
             answer.update(ok=False, error=headline(error), traceback=trace(error))
         answer["poll_interval"] = self._interval()
+        crash.point("sensor-poll-returned")
         self._channel.say(answer)
 
     def _tell(self, method, trigger):

@@ -10,6 +10,7 @@ use st2sa_core::message::ToArbitrator;
 use st2sa_core::names::{Fence, SensorRef, StreamId, Term};
 use st2sa_core::time::Span;
 use st2sa_doors::{Door, Identity};
+use st2sa_machine::crash::{self, Point};
 use st2sa_proto::v1::datastore_server::Datastore as DatastoreService;
 use st2sa_proto::v1::peers_server::Peers as PeersService;
 use st2sa_proto::v1::sessions_server::Sessions;
@@ -187,6 +188,11 @@ async fn hear(
         match FromContainer::decode(message) {
             Ok(Some(mut message)) => {
                 visitor.check(&mut message)?;
+                match &message {
+                    FromContainer::Message(ToArbitrator::Commit { .. }) => crash::point(Point::CommitHeard),
+                    FromContainer::Message(ToArbitrator::Mark { .. }) => crash::point(Point::MarkHeard),
+                    _ => {}
+                }
                 drop(inputs.send(Input::Said(stream, message, place)));
             }
             Ok(None) => {}
@@ -260,7 +266,10 @@ impl DatastoreService for Values {
         let token = token.ok_or_else(|| Status::failed_precondition("this arbitrator does not lead"))?;
         let grants = self.grants.clone();
         let still = Box::new(move || grants.allow(&sensor, fence, |holder| identity.may_be(holder.as_str())));
-        self.datastore.apply(token, still, writes).await.map_err(|error| failed(&error))?;
+        crash::point(Point::ValueUnstored);
+        let applied = self.datastore.apply(token, still, writes).await;
+        crash::point(Point::ValueStored);
+        applied.map_err(|error| failed(&error))?;
         Ok(Response::new(v1::ApplyReply {}))
     }
 }

@@ -14,6 +14,7 @@ use st2sa_core::history::Record;
 use st2sa_core::message::{ToArbitrator, ToContainer};
 use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, StreamId, Term};
 use st2sa_core::time::{Span, Time};
+use st2sa_machine::crash::{self, Point};
 use st2sa_machine::{clock, files};
 use st2sa_proto::rest::HistoryRecord;
 use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
@@ -305,6 +306,7 @@ impl Shell {
             }
             message => {
                 match &message {
+                    ToContainer::SetStatus { .. } => crash::point(Point::GrantUnsent),
                     ToContainer::Welcome { .. } => self.roster.welcomed(stream),
                     ToContainer::Left => self.roster.left(stream),
                     _ => {}
@@ -339,7 +341,10 @@ impl Shell {
         let within = clock::duration(self.answer_within);
         self.runtime.spawn(async move {
             let deadline = tokio::time::Instant::now() + within;
+            let writes = matches!(ask, Request::Transact(_));
+            writes.then(|| crash::point(Point::TransactionUnsent));
             let reply = tokio::time::timeout_at(deadline, engine.ask(ask)).await.unwrap_or(Reply::Unknown);
+            writes.then(|| crash::point(Point::TransactionAnswered));
             if reply == Reply::Unknown {
                 // Said no sooner, so that what is tried again is not tried without pause.
                 tokio::time::sleep_until(deadline).await;

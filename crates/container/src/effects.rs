@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use st2sa_core::names::{EntryId, SensorRef};
+use st2sa_machine::crash::{self, Point};
 
 use crate::datastore::Datastore;
 use crate::input::Input;
@@ -54,7 +55,10 @@ impl Publisher {
     pub(crate) fn write(&self, sensor: SensorRef, id: EntryId, writes: Vec<ValueWrite>) {
         let (datastore, inputs) = (self.datastore.clone(), self.inputs.clone());
         self.runtime.spawn(async move {
-            let done = match datastore.apply(&sensor, id, writes).await {
+            crash::point(Point::WritesUnsent);
+            let applied = datastore.apply(&sensor, id, writes).await;
+            crash::point(Point::WritesStored);
+            let done = match applied {
                 Some(Ok(())) => Input::Published(sensor, id),
                 Some(Err(problem)) => Input::Refused(sensor, id, problem),
                 None => Input::NotPublished(sensor, id),

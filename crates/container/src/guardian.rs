@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use st2sa_core::guardian::{Command as Decision, Event, Guardian};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
+use st2sa_machine::crash::{self, Point};
 use st2sa_machine::processes::{self, Process};
 
 use crate::herd::Herd;
@@ -229,6 +230,7 @@ impl Hands {
     }
 
     fn look_at_lease(&mut self, line: BorrowedFd<'_>) {
+        crash::point(Point::LeaseSeen);
         let (end, freezes) = (self.lease.end(), self.lease.freezes());
         self.act(line, Event::Lease(end, freezes));
     }

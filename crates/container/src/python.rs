@@ -10,6 +10,7 @@ const FILES: &[(&str, &str)] = &[
     ("__init__.py", include_str!("../../../python/st2sa_host/__init__.py")),
     ("__main__.py", include_str!("../../../python/st2sa_host/__main__.py")),
     ("channel.py", include_str!("../../../python/st2sa_host/channel.py")),
+    ("crash.py", include_str!("../../../python/st2sa_host/crash.py")),
     ("cursor.py", include_str!("../../../python/st2sa_host/cursor.py")),
     ("faults.py", include_str!("../../../python/st2sa_host/faults.py")),
     ("loader.py", include_str!("../../../python/st2sa_host/loader.py")),

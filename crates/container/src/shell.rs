@@ -13,6 +13,7 @@ use st2sa_core::message::{State, ToArbitrator, ToContainer};
 use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
 use st2sa_core::session::{Command, Event, Session, Work};
 use st2sa_core::time::{Span, Time};
+use st2sa_machine::crash::{self, Point};
 use st2sa_machine::{clock, identity};
 use st2sa_proto::{FromArbitrator, InstanceReport};
 use tokio::sync::oneshot;
@@ -231,7 +232,10 @@ impl Shell {
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
             Input::Wrote { whose, work, done } => self.wrote(whose, work, done),
-            Input::Copied { process, values, copy } => self.nursery.activate(now, process, Some((&values, copy))),
+            Input::Copied { process, values, copy } => {
+                crash::point(Point::CopyRead);
+                self.nursery.activate(now, process, Some((&values, copy)));
+            }
             Input::Published(sensor, id) => self.confirmed(sensor, id, Ok(())),
             Input::Sink(sensor, Some(problem)) => drop(self.timers.sink_problems.insert(sensor, problem)),
             Input::Sink(sensor, None) => drop(self.timers.sink_problems.remove(&sensor)),
@@ -286,6 +290,12 @@ impl Shell {
             let _entered = self.links.runtime.enter();
             self.datastore.leads(self.links.address(stream));
             tracing::info!("welcomed by the leader");
+        }
+        match &message {
+            ToContainer::Committed { .. } => crash::point(Point::CommittedHeard),
+            ToContainer::Marked { .. } => crash::point(Point::MarkedHeard),
+            ToContainer::SetStatus { .. } => crash::point(Point::GrantHeard),
+            _ => {}
         }
         if let ToContainer::Committed { entry, .. } = &message
             && let Some(commit) = self.commits.remove(entry)
@@ -514,10 +524,11 @@ impl Shell {
             }
             Command::Send { stream, message } => {
                 if let ToArbitrator::Stopped { .. } = &message {
+                    crash::point(Point::WordUnsent);
                     self.held_words.push((stream, message));
                     self.give_words();
                 } else {
-                    self.links.send(stream, message);
+                    self.send(stream, message);
                 }
             }
             Command::Spawn { sensor, process } => self.nursery.spawn(now, &sensor, process),
@@ -576,6 +587,17 @@ impl Shell {
             // The container wrote it itself, a moment ago.
             Err(error) => tracing::error!(%sensor, %error, "an effect cannot be read back"),
         }
+    }
+
+    fn send(&mut self, stream: StreamId, message: ToArbitrator) {
+        let (before, after) = match &message {
+            ToArbitrator::Commit { .. } => (Some(Point::CommitUnsent), Some(Point::CommitSent)),
+            ToArbitrator::Mark { .. } => (Some(Point::MarkUnsent), Some(Point::MarkSent)),
+            _ => (None, None),
+        };
+        before.into_iter().for_each(crash::point);
+        self.links.send(stream, message);
+        after.into_iter().for_each(crash::point);
     }
 
     fn replace_guardian(&mut self, why: &str) {

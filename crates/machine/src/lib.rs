@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod crash;
 pub mod files;
 pub mod identity;
 pub mod processes;

@@ -22,6 +22,10 @@ const GOES_ON_WITHIN: Duration = Duration::from_mins(1);
 const POLLS_BETWEEN: u64 = 12;
 /// Numbers of one poll.
 const BATCH: u64 = 3;
+/// A crash point that nobody has passed after this is helped: a sensor's process is killed.
+const HELPED_AFTER: Duration = Duration::from_millis(1_500);
+/// Between the last look of whoever dies and their death.
+const DIES_WITHIN: Duration = Duration::from_millis(50);
 /// How often it is looked at what has arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -55,6 +59,8 @@ pub enum Strike {
     Pause,
     /// SIGKILL of an arbitrator.
     Arbitrator,
+    /// Whichever process passes a crash point so often dies there.
+    At(&'static str, u32),
 }
 
 /// Strikes, and keeps the account.
@@ -138,6 +144,7 @@ impl<'a> Exactness<'a> {
                 self.until_all_go_on("a container stands still");
                 containers[struck].kill(Signal::CONT);
             }
+            Strike::At(point, times) => self.crash(point, times, arbitrators, containers),
             Strike::Arbitrator => {
                 let struck = &mut arbitrators[self.below(arbitrators.len())];
                 struck.end();
@@ -145,6 +152,34 @@ impl<'a> Exactness<'a> {
             }
         }
         self.until_all_go_on(&format!("{strike:?}"));
+    }
+
+    /// Waits until somebody has died at a point, and starts them again.
+    #[track_caller]
+    fn crash(&mut self, point: &str, times: u32, arbitrators: &mut [Program], containers: &mut [Program]) {
+        self.bed.crash_at(point, times);
+        let since = Instant::now();
+        let mut helped = 0;
+        while self.bed.is_armed(point) {
+            // Some are passed only where a sensor is given away, or a process started.
+            if since.elapsed() > HELPED_AFTER * (helped + 1) {
+                helped += 1;
+                let sensor = self.sensors[helped as usize % self.sensors.len()].clone();
+                if let Some(process) = self.bed.sensor_process(&sensor) {
+                    self.bed.kill(process, Signal::KILL);
+                }
+            }
+            if since.elapsed() > GOES_ON_WITHIN {
+                fail(format!("nobody passes the crash point {point} {times} times"));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        // Whoever it was is dead, or about to be; a guardian, a host or a sensor's process is started again by others.
+        std::thread::sleep(DIES_WITHIN);
+        for program in arbitrators.iter_mut().chain(containers).filter(|program| !program.process().lives()) {
+            program.wait(GOES_ON_WITHIN);
+            program.restart();
+        }
     }
 
     /// Waits until every sensor has polled and dispatched for a while.

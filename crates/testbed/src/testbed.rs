@@ -1,6 +1,7 @@
 //! The testbed: a folder, a port, the programs that run there, and what may be asked of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use st2sa_machine::crash;
 use st2sa_machine::processes::{self, Process};
 use st2sa_proto::rest::{self, Container, HistoryRecord, Sensor, Status, word};
 use tempfile::TempDir;
@@ -86,6 +88,22 @@ impl Testbed {
     /// Its folder: packs, configurations, state, logs, triggers.
     pub fn folder(&self) -> &Path {
         &self.bed.path
+    }
+
+    /// Has whichever process passes this crash point as often as that die there.
+    #[track_caller]
+    pub fn crash_at(&self, point: &str, times: u32) {
+        let folder = self.bed.crash_points();
+        std::fs::create_dir_all(&folder).or_fail(format!("create `{}`", folder.display()));
+        // It is seen whole or not at all.
+        let (new, armed) = (folder.join("new"), folder.join(point));
+        std::fs::write(&new, times.to_string()).or_fail(format!("write `{}`", new.display()));
+        std::fs::rename(&new, &armed).or_fail(format!("write `{}`", armed.display()));
+    }
+
+    /// Whether nobody has died at this point yet.
+    pub fn is_armed(&self, point: &str) -> bool {
+        self.bed.crash_points().join(point).exists()
     }
 
     /// Where its arbitrator listens.
@@ -347,8 +365,13 @@ impl Bed {
     }
 
     /// What every program finds in its environment.
-    pub(crate) fn environment(&self) -> [(&'static str, &str); 1] {
-        [(BED_MARK, &self.id)]
+    pub(crate) fn environment(&self) -> [(&'static str, OsString); 2] {
+        [(BED_MARK, self.id.clone().into()), (crash::FOLDER, self.crash_points().into_os_string())]
+    }
+
+    /// Where processes look for the points at which they are to die.
+    pub(crate) fn crash_points(&self) -> PathBuf {
+        self.path.join("crash-points")
     }
 
     /// The last lines of every log.

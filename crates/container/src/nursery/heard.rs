@@ -7,6 +7,8 @@ use st2sa_core::names::SensorRef;
 use st2sa_core::session::{Event, Outcome};
 use st2sa_core::time::Time;
 
+use st2sa_machine::crash::{self, Point};
+
 use super::child::{self, Child, Phase};
 use super::host;
 use super::{Nursery, RETRY_FIRST, RETRY_LONGEST};
@@ -138,6 +140,7 @@ impl Nursery {
                     known.last_error = Some(error);
                 }
                 self.events.extend(child.paced(poll_interval));
+                crash::point(Point::PollReturned);
                 let left = self.notebooks.end(Whose::Sensor(child.number), ok);
                 let outcome = if ok { Outcome::Good(left.work) } else { Outcome::Raised { effects: left.withheld } };
                 self.events.extend(child.process.map(|process| Event::PollReturned { process, outcome }));

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use st2sa_core::names::{ContainerName, EntryId, SensorRef};
+use st2sa_machine::crash::{self, Point};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -185,7 +186,10 @@ impl<R: Remote> Lane<R> {
         // The look right before the act (rule 4); the connection looks at the lease once more.
         let Some(pass) = shared.gate.pass(&item.sensor, item.id) else { return Ok(false) };
         let record = Record::of(item, &shared.container, pass.fence);
-        match shared.remote.hand_on(way, &record).await {
+        crash::point(Point::TriggersUnsent);
+        let handed = shared.remote.hand_on(way, &record).await;
+        crash::point(Point::TriggersSent);
+        match handed {
             Ok(()) => self.is_well(true),
             Err(Failure::Never(why)) => {
                 self.is_well(true);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use st2sa_core::names::{ContainerName, EntryId};
+use st2sa_machine::crash::{self, Point};
 
 use super::{Item, RETRY_FIRST, RETRY_LONGEST, Record, SinkError};
 use crate::gate::Gate;
@@ -113,7 +114,9 @@ impl Worker {
             batch.push(Record::of(item, &self.container, pass.fence));
             passes.push(pass);
         }
+        crash::point(Point::TriggersUnsent);
         let put = if batch.is_empty() { Ok(()) } else { self.sink.put(&batch) };
+        crash::point(Point::TriggersSent);
         self.sink.rest();
         put?;
         let looked_at = waiting.len().min(BATCH_AT_MOST);

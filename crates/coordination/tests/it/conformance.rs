@@ -125,6 +125,7 @@ pub(crate) async fn journals_are_apart(engine: &impl Engine) {
         fence: Fence { term: Term(1), n: 1 },
         values: Body::default(),
         effects: Body::new(&[0xFE, 1]),
+        part_of: None,
     };
     let record = Record { sequence: 10, last: Some(EntryId(10)), ..Record::default() };
     let mut writes = vec![

@@ -286,6 +286,7 @@ async fn what_takes_several_pages_is_read_whole() {
         fence: Fence { term: Term(1), n: 1 },
         values: Body::default(),
         effects: Body::default(),
+        part_of: None,
     };
     for hundred in 0..21 {
         let writes = (hundred * 100..hundred * 100 + 100).map(code).collect();

@@ -1,6 +1,7 @@
 //! One poll, one effect: whatever is killed, and whenever, each number that a sensor counts arrives exactly once, in order,
 //! whether it dispatches and then saves, or saves and then dispatches.
 
+use st2sa_machine::crash::{IN_PYTHON, Point};
 use st2sa_testbed::{Exactness, Pack, Source, Strike, Testbed};
 
 use crate::scene::{SETTLES, sensors_of, testbed};
@@ -22,6 +23,18 @@ fn nothing_is_lost_and_nothing_arrives_twice_whatever_is_killed() {
     assert!(account.is_exact(), "{account}");
     // Only what was between publishing and marking is written again: at most one batch a sensor and strike.
     assert!(account.repeated <= 3 * 2 * 12, "{account}");
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_arrives_twice_at_whichever_point_a_process_dies() {
+    let bed = testbed();
+    let points = Point::ALL.iter().map(|point| point.name()).chain(IN_PYTHON.iter().copied());
+    // At its first pass each; `cargo xtask bench exact --points` goes on to later ones.
+    let strikes: Vec<Strike> = points.map(|point| Strike::At(point, 1)).collect();
+    let mut exactness = play(&bed, "", &strikes, 3);
+    let account = exactness.account();
+    println!("{account}");
+    assert!(account.is_exact(), "{account}");
 }
 
 /// The same harness fails for whoever is direct: so it can.

@@ -159,6 +159,7 @@ async fn entries_come_and_go_with_and_without_their_record() {
             fence: Fence { term: Term(1), n: 1 },
             values: Body::default(),
             effects: Body::default(),
+            part_of: None,
         };
         Write::Put(Key::Entry(sensor.clone(), sequence), Value::Entry(entry))
     };
