@@ -2,6 +2,7 @@
 //! what it has seen.
 
 mod away;
+mod exact;
 mod failover;
 mod frozen;
 mod leaders;
@@ -42,6 +43,28 @@ enum Measure {
         /// How many seconds it is away
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+    },
+    /// Whether each number arrives exactly once, whatever is killed: the journal under kills at random
+    ///
+    /// Two sensors count, one dispatches then saves, the other saves then dispatches. Of ten kills seven are sensors' processes,
+    /// two containers, one arbitrators. Fails where a number is lost, arrives under two ids, or out of order; what is written
+    /// again under its own id is counted apart.
+    Exact {
+        /// The store; without one there is one arbitrator with files of its own
+        #[arg(long, value_enum)]
+        store: Option<stores::Which>,
+        /// How often something is killed
+        #[arg(long, default_value_t = 1_000)]
+        kills: usize,
+        /// What is killed, and when, follows from this
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Instead of kills at random: every crash point, at its first passes; --binary must name a debug build
+        #[arg(long)]
+        points: bool,
+        /// The same sensors with `effects: direct`, which lose and double
+        #[arg(long)]
+        direct: bool,
     },
     /// How long sensors pause when something is killed: a node, a container, a sensor's process, the arbitrator
     ///
@@ -117,6 +140,9 @@ fn main() -> ExitCode {
     };
     match measure {
         Measure::Away { store, seconds } => away::run(&binary, store, Duration::from_secs(seconds.max(10))),
+        Measure::Exact { store, kills, seed, points, direct } => {
+            exact::run(&binary, &exact::Plan { store, strikes: kills.max(1), seed, points, direct })
+        }
         Measure::Failover { kills } => failover::run(&binary, kills.max(1)),
         Measure::Frozen { store, times } => frozen::run(&binary, store, times.max(1)),
         Measure::Leaders { store, kills } => leaders::run(&binary, store, kills.max(1)),
