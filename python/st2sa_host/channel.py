@@ -9,7 +9,7 @@ import itertools
 import os
 from _socket import AF_UNIX, SOCK_STREAM
 from _socket import socket as _socket
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 from collections import deque
 from json import JSONEncoder
 from json import loads as _loads
@@ -79,7 +79,8 @@ class Channel:
     def call(self, op, **arguments):
         """Asks the container and waits for its answer, in any thread and greenlet."""
         number = next(self._numbers)
-        line = encoded({"call": number, "op": op, **arguments})
+        beside = {} if get_ident() == self._polls else {"beside": True}
+        line = encoded({"call": number, "op": op, **beside, **arguments})
         if len(line) > LINE_BYTES_AT_MOST:
             raise ValueError(f"{op} of {len(line)} bytes: at most {LINE_BYTES_AT_MOST} bytes are allowed")
         waiting_call = _Call(op)
@@ -154,6 +155,8 @@ class Channel:
         self._leads = leads
         self._numbers = itertools.count(1)
         self._dropped = 0
+        # The thread that polls is the one that made this; of a process that the sensor forked none does.
+        self._polls = get_ident() if leads else None
         self._calls = {}
         self._outgoing = deque()
         self._writable = allocate_lock()

@@ -133,16 +133,14 @@ struct Visitor {
 
 impl Visitor {
     fn of<T>(request: &Request<T>, door: &Arc<Door>) -> Self {
-        // The door has put it there.
-        let identity = request.extensions().get::<Identity>().cloned();
-        Self { identity: identity.unwrap_or_else(Identity::of_this_machine), door: Arc::clone(door) }
+        Self { identity: identity(request), door: Arc::clone(door) }
     }
 
-    /// Takes out of a message what is not this container's to say.
+    /// Takes out of a message what is not this container's to say; whether anything is left of it.
     ///
     /// # Errors
-    /// When nothing is left of it.
-    fn check(&self, message: &mut FromContainer) -> Result<(), Status> {
+    /// When it is not this container's to be here.
+    fn check(&self, message: &mut FromContainer) -> Result<bool, Status> {
         if !self.door.still_knows(&self.identity) {
             return Err(Status::unauthenticated("the certificate or token has expired, or was revoked"));
         }
@@ -163,11 +161,19 @@ impl Visitor {
             FromContainer::Message(ToArbitrator::Heartbeat(heartbeat)) => {
                 if let Some(binding) = &mut heartbeat.binds {
                     binding.holds.retain(|claim| mine(&claim.sensor));
+                    binding.failed.retain(|(sensor, _)| mine(sensor));
                 }
+                heartbeat.polled.retain(|(sensor, _)| mine(sensor));
             }
+            FromContainer::Message(
+                ToArbitrator::Applied { sensor, .. }
+                | ToArbitrator::Stopped { sensor, .. }
+                | ToArbitrator::Commit { sensor, .. }
+                | ToArbitrator::Mark { sensor, .. },
+            ) => return Ok(mine(sensor)),
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -187,7 +193,9 @@ async fn hear(
         let Ok(Some(message)) = messages.message().await else { return Ok(()) };
         match FromContainer::decode(message) {
             Ok(Some(mut message)) => {
-                visitor.check(&mut message)?;
+                if !visitor.check(&mut message)? {
+                    continue;
+                }
                 match &message {
                     FromContainer::Message(ToArbitrator::Commit { .. }) => crash::point(Point::CommitHeard),
                     FromContainer::Message(ToArbitrator::Mark { .. }) => crash::point(Point::MarkHeard),
@@ -213,20 +221,23 @@ pub(crate) struct Values {
 impl DatastoreService for Values {
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetReply>, Status> {
         self.may_read().await?;
-        let name = checked(request.into_inner().name)?;
+        let identity = identity(&request);
+        let name = own(&identity, checked(request.into_inner().name)?)?;
         let value = self.datastore.get(name).await.map_err(|error| failed(&error))?;
         Ok(Response::new(v1::GetReply { value }))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
         self.may_read().await?;
+        let identity = identity(&request);
         let v1::ListRequest { prefix, limit } = request.into_inner();
         let limit = if limit == 0 { LISTED_AT_MOST } else { LISTED_AT_MOST.min(limit as usize) };
         let prefix = checked(prefix)?;
         let (mut pairs, mut bytes) = (Vec::new(), 0);
+        let mut after = None;
         while pairs.len() < limit {
-            let after = pairs.last().map(|pair: &v1::Pair| pair.name.clone());
-            let page = self.datastore.list(prefix.clone(), after, limit - pairs.len());
+            let wanted = limit - pairs.len();
+            let page = self.datastore.list(prefix.clone(), after.take(), wanted);
             let page = page.await.map_err(|error| failed(&error))?;
             if page.is_empty() {
                 break;
@@ -242,13 +253,18 @@ impl DatastoreService for Values {
                 value: stored.value,
                 ttl_ms: stored.ttl.map(Span::as_millis),
             };
-            pairs.extend(page.into_iter().map(pair));
+            let (last, length) = (page.last().map(|stored| stored.name.clone()), page.len());
+            pairs.extend(page.into_iter().filter(|stored| is_own(&identity, &stored.name)).map(pair));
+            if length < wanted {
+                break;
+            }
+            after = last;
         }
         Ok(Response::new(v1::ListReply { pairs }))
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyReply>, Status> {
-        let identity = request.extensions().get::<Identity>().cloned().unwrap_or_else(Identity::of_this_machine);
+        let identity = identity(&request);
         let v1::ApplyRequest { sensor, fence, writes } = request.into_inner();
         let sensor = SensorRef::new(checked(sensor)?);
         if !identity.may_offer(sensor.as_str()) {
@@ -259,7 +275,7 @@ impl DatastoreService for Values {
         if writes.len() > WRITES_AT_MOST {
             return Err(Status::invalid_argument(format!("more than {WRITES_AT_MOST} writes")));
         }
-        let writes = writes.into_iter().map(write).collect::<Result<_, _>>()?;
+        let writes = writes.into_iter().map(|asked| write(&identity, asked)).collect::<Result<_, _>>()?;
         let (answer, answered) = oneshot::channel();
         self.inputs.send(Input::MayStore(answer)).map_err(|_| stopping())?;
         let token = answered.await.map_err(|_| stopping())?;
@@ -286,8 +302,28 @@ impl Values {
     }
 }
 
-fn write(write: v1::Write) -> Result<ValueWrite, Status> {
-    let name = checked(write.name)?;
+/// Who asks: the door has put it there.
+fn identity<T>(request: &Request<T>) -> Identity {
+    request.extensions().get::<Identity>().cloned().unwrap_or_else(Identity::of_this_machine)
+}
+
+/// Whether a name is for this container to read and write: shared ones are, and those of the sensors that it may offer.
+fn is_own(identity: &Identity, name: &str) -> bool {
+    match name.split_once(':') {
+        Some((sensor, _)) if sensor.contains('.') => identity.may_offer(sensor),
+        _ => true,
+    }
+}
+
+fn own(identity: &Identity, name: String) -> Result<String, Status> {
+    if is_own(identity, &name) {
+        return Ok(name);
+    }
+    Err(Status::permission_denied(format!("{identity} may not read or write what another sensor keeps")))
+}
+
+fn write(identity: &Identity, write: v1::Write) -> Result<ValueWrite, Status> {
+    let name = own(identity, checked(write.name)?)?;
     Ok(match write.value {
         Some(value) if value.len() > VALUE_BYTES_AT_MOST => {
             return Err(Status::invalid_argument(format!("a value is longer than {VALUE_BYTES_AT_MOST} bytes")));

@@ -1,7 +1,7 @@
 //! What the arbitrator's loop is told, by every task around it.
 
 use st2sa_core::arbiter::{Answer, ContainerView, Phase, SensorView, StoreSeen, Verb};
-use st2sa_core::engine::{Electors, Intent, LeaderSeen, Reply, Token};
+use st2sa_core::engine::{Electors, Intent, Journal, LeaderSeen, Reply, Token};
 use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, SensorRef, StreamId, Term};
 use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -31,6 +31,8 @@ pub(crate) enum Input {
     MayStore(oneshot::Sender<Option<Token>>),
     /// May this arbitrator answer for the datastore?
     MayRead(oneshot::Sender<bool>),
+    /// What is in a sensor's journal; none where the store does not answer.
+    Journal(SensorRef, oneshot::Sender<Option<Journal>>),
     /// Somebody orders something, or asks what would be.
     Order {
         /// Who, for the history.

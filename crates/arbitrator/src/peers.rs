@@ -1,7 +1,7 @@
 //! The other arbitrators: who has been heard of, and what is said to them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use st2sa_core::message::ToPeer;
 use st2sa_core::names::ArbitratorId;
@@ -15,6 +15,9 @@ use tonic::transport::Channel;
 /// Others that are remembered: more than anybody runs. Whoever was heard of the longest ago is forgotten first.
 const PEERS_AT_MOST: usize = 32;
 
+/// How long a connection is used: well within the time that certificates overlap.
+const CHANNEL_LASTS: Duration = Duration::from_mins(1);
+
 /// The other arbitrators, as one of them knows them.
 pub(crate) struct Peers {
     me: ArbitratorId,
@@ -23,7 +26,7 @@ pub(crate) struct Peers {
     /// What is said is of no use later.
     within: Duration,
     heard: BTreeMap<ArbitratorId, Time>,
-    channels: BTreeMap<ArbitratorId, Channel>,
+    channels: BTreeMap<ArbitratorId, (Channel, Instant)>,
 }
 
 impl Peers {
@@ -63,7 +66,8 @@ impl Peers {
 
     /// The connection to another one: made when it is first needed, and again whenever it is lost.
     fn channel(&mut self, to: &ArbitratorId) -> Option<Channel> {
-        if let Some(channel) = self.channels.get(to) {
+        // Made anew now and then: with a certificate that was renewed meanwhile.
+        if let Some((channel, _)) = self.channels.get(to).filter(|(_, made)| made.elapsed() < CHANNEL_LASTS) {
             return Some(channel.clone());
         }
         let Some(address) = to.address() else {
@@ -82,7 +86,7 @@ impl Peers {
                 return None;
             }
         };
-        self.channels.insert(to.clone(), channel.clone());
+        self.channels.insert(to.clone(), (channel.clone(), Instant::now()));
         Some(channel)
     }
 }

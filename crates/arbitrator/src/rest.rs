@@ -1,6 +1,7 @@
 //! What people and the command line ask over REST: how things are, the history, the sensors' logs.
 
 mod documents;
+mod effects;
 mod forward;
 mod logs;
 mod orders;
@@ -37,6 +38,8 @@ use crate::input::{Input, View};
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// A body: a value of the datastore, each byte of which may be written as `\u0000`, and what is around it.
 const BODY_BYTES_AT_MOST: usize = 6 * crate::grpc::VALUE_BYTES_AT_MOST + 64 * 1024;
+/// Any other body: an order is a few words.
+const ORDER_BYTES_AT_MOST: usize = 64 * 1024;
 /// A standby asks the leader how things are, and does without if there is no answer.
 const LEADER_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// Records of the history, where nothing else is asked for.
@@ -71,6 +74,8 @@ pub(crate) fn routes(answers: Answers) -> Router {
         .route(rest::FAILOVER, post(orders::failover))
         .route(rest::POLL, post(orders::poll))
         .route(rest::RETRY, post(orders::retry))
+        .route(rest::EFFECTS, get(effects::list))
+        .route(rest::DISCARD, post(effects::discard))
         .route(rest::PAUSE, post(orders::pause))
         .route(rest::RESUME, post(orders::resume))
         .route(rest::PAUSE_ALL, post(orders::pause_all))
@@ -80,11 +85,14 @@ pub(crate) fn routes(answers: Answers) -> Router {
         .route(rest::FORGET, post(orders::forget))
         .route(rest::FAIL_SAFE, post(orders::fail_safe))
         .route(rest::DATASTORE, get(values::list))
-        .route(rest::VALUE, get(values::get).put(values::set).delete(values::delete))
+        .route(
+            rest::VALUE,
+            get(values::get).put(values::set).delete(values::delete).layer(DefaultBodyLimit::max(BODY_BYTES_AT_MOST)),
+        )
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing_here)
         .layer(axum::middleware::from_fn_with_state(answers.clone(), forward::to_the_leader))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_AT_MOST))
+        .layer(DefaultBodyLimit::max(ORDER_BYTES_AT_MOST))
         .layer(axum::middleware::from_fn(no_strangers_page))
         .with_state(answers)
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use st2sa_coordination::Engine;
 use st2sa_coordination::registry::Teller;
 use st2sa_core::arbiter::{Alarm, Answer, Arbiter, Command, Event, StoreSeen, Verb};
-use st2sa_core::engine::{LeaderSeen, Reply, Request};
+use st2sa_core::engine::{Journal, LeaderSeen, Reply, Request};
 use st2sa_core::history::Record;
 use st2sa_core::message::{ToArbitrator, ToContainer};
-use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, StreamId, Term};
+use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, SensorRef, StreamId, Term};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::crash::{self, Point};
 use st2sa_machine::{clock, files};
@@ -151,6 +151,7 @@ impl Shell {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.arbiter.leadership(now).cloned());
             }
+            Input::Journal(sensor, answer) => self.read_journal(sensor, answer),
             Input::MayRead(answer) => drop(answer.send(self.arbiter.leads(now).is_some())),
             Input::Order { who, verb, answer } => {
                 self.orders += 1;
@@ -351,6 +352,21 @@ impl Shell {
             }
             // Nobody listens any more when the arbitrator stops.
             let _ = inputs.send(Input::Engine(request, reply));
+        });
+    }
+
+    /// For people: nothing is decided by it.
+    fn read_journal(&self, sensor: SensorRef, answer: oneshot::Sender<Option<Journal>>) {
+        let engine = Arc::clone(&self.engine);
+        let within = clock::duration(self.answer_within);
+        self.runtime.spawn(async move {
+            let asked = tokio::time::timeout(within, engine.ask(Request::ReadJournal { sensor })).await;
+            let journal = match asked {
+                Ok(Reply::Journal(journal)) => Some(*journal),
+                _ => None,
+            };
+            // Whoever asked may have gone.
+            let _ = answer.send(journal);
         });
     }
 

@@ -77,10 +77,10 @@ impl Counters {
 impl Calls {
     /// Answers one call; `None` where nobody waits for it any more.
     pub(crate) async fn answer(&self, whose: Whose, sensor: &SensorRef, call: Call) -> Option<Operation> {
-        let reply = call.call;
+        let (reply, beside) = (call.call, call.beside);
         let result = match call.ask {
             Ask::Dispatch { trigger, payload, trace_context } => {
-                self.dispatch(whose, sensor, trigger, payload, trace_context).await
+                self.dispatch((whose, beside), sensor, trigger, payload, trace_context).await
             }
             Ask::Set { encrypt: true, .. } => {
                 let why = "encrypted values need StackStorm's own datastore: this one would keep the secret as it is";
@@ -90,14 +90,14 @@ impl Calls {
                 Ok(name) => {
                     let ttl_ms = ttl.map(millis);
                     let write = Effect::Write(ValueWrite { name, value: Some(value), ttl_ms });
-                    self.act(whose, write).await.map(|()| json!(true))
+                    self.act((whose, beside), write).await.map(|()| json!(true))
                 }
                 Err(error) => Err(Some(error)),
             },
             Ask::Delete { name, local } => match full_name(sensor, &name, local) {
                 Ok(name) => {
                     let write = Effect::Write(ValueWrite { name, value: None, ttl_ms: None });
-                    self.act(whose, write).await.map(|()| json!(true))
+                    self.act((whose, beside), write).await.map(|()| json!(true))
                 }
                 Err(error) => Err(Some(error)),
             },
@@ -132,7 +132,7 @@ impl Calls {
 
     async fn dispatch(
         &self,
-        whose: Whose,
+        whose: (Whose, bool),
         sensor: &SensorRef,
         trigger: Value,
         payload: Value,
@@ -160,12 +160,12 @@ impl Calls {
     }
 
     /// Writes an effect down for its poll's entry; or has the loop carry it out or commit it, and waits until that is done.
-    async fn act(&self, whose: Whose, effect: Effect) -> Result<(), Option<CallError>> {
+    async fn act(&self, (whose, beside): (Whose, bool), effect: Effect) -> Result<(), Option<CallError>> {
         let (done, confirmed) = oneshot::channel();
-        let input = match self.notebooks.act(whose, effect) {
+        let input = match self.notebooks.act(whose, effect, beside) {
             Taken::Noted => return Ok(()),
             Taken::Refused(problem) => return Err(Some(refused("ValueError", problem))),
-            Taken::Alone(work) => Input::Wrote { whose, work, done },
+            Taken::Alone(effect) => Input::Wrote { whose, effect, done },
             Taken::Direct(effect) => {
                 let body =
                     serde_json::to_vec(&effect).map_err(|error| Some(refused("ValueError", error.to_string())))?;

@@ -20,8 +20,12 @@ const TRY_WITHIN: Duration = Duration::from_secs(2);
 /// Between tries.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Writes of one request; the leader takes a thousand.
-const WRITES_AT_ONCE: usize = 100;
+/// Writes of one request; the leader takes a thousand, etcd 128 in one transaction.
+const WRITES_AT_ONCE: usize = 50;
+/// Bytes of them: with what is around them they fit into the smallest transaction of a store.
+const BYTES_AT_ONCE: usize = 256 * 1024;
+/// Values that the leader lists at the most.
+const LISTED_AT_MOST: usize = 10_000;
 
 /// One value, as the datastore has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,8 +116,12 @@ impl Datastore {
     /// # Errors
     /// When it can never be answered, and why.
     pub(crate) async fn copy(&self, prefix: &str) -> Result<Vec<Stored>, String> {
+        let pairs = self.pairs(prefix, usize::MAX).await?;
+        if pairs.len() >= LISTED_AT_MOST {
+            return Err(format!("{LISTED_AT_MOST} values or more begin with `{prefix}`: there may be others"));
+        }
         let stored = |pair: v1::Pair| Stored { name: pair.name, value: pair.value, ends: pair.ttl_ms.is_some() };
-        Ok(self.pairs(prefix, usize::MAX).await?.into_iter().map(stored).collect())
+        Ok(pairs.into_iter().map(stored).collect())
     }
 
     /// Stores values for a sensor that is ACTIVE here; `None` where it may not any more: the session hands them on
@@ -126,12 +134,19 @@ impl Datastore {
     ) -> Option<Result<(), String>> {
         let write = |write: ValueWrite| v1::Write { name: write.name, value: write.value, ttl_ms: write.ttl_ms };
         let writes: Vec<v1::Write> = writes.into_iter().map(write).collect();
-        for writes in writes.chunks(WRITES_AT_ONCE) {
-            if let Err(problem) = self.apply_some(sensor, id, writes).await? {
-                return Some(Err(problem));
+        let mut refused = Ok(());
+        for writes in chunks(&writes) {
+            let mut done = self.apply_some(sensor, id, writes).await?;
+            if done.is_err() && writes.len() > 1 {
+                // One of them may be at fault for all.
+                done = Ok(());
+                for write in writes {
+                    done = self.apply_some(sensor, id, std::slice::from_ref(write)).await?.and(done);
+                }
             }
+            refused = done.and(refused);
         }
-        Some(Ok(()))
+        Some(refused)
     }
 
     async fn apply_some(&self, sensor: &SensorRef, id: EntryId, writes: &[v1::Write]) -> Option<Result<(), String>> {
@@ -170,6 +185,25 @@ impl Datastore {
             Err(_) => Try::Again,
         }
     }
+}
+
+/// Writes in their order, as many at once as one request takes; one that is larger goes alone.
+fn chunks(writes: &[v1::Write]) -> Vec<&[v1::Write]> {
+    let bytes = |write: &v1::Write| write.name.len() + write.value.as_ref().map_or(0, String::len);
+    let mut chunks = Vec::new();
+    let mut rest = writes;
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let fits = |write: &&v1::Write| {
+            sum += bytes(write);
+            sum <= BYTES_AT_ONCE
+        };
+        let count = rest.iter().take(WRITES_AT_ONCE).take_while(fits).count().max(1);
+        let (chunk, others) = rest.split_at(count);
+        chunks.push(chunk);
+        rest = others;
+    }
+    chunks
 }
 
 /// How a try went.

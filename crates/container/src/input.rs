@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use st2sa_core::engine::Body;
 use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
-use st2sa_core::session::Work;
 use st2sa_proto::FromArbitrator;
 use st2sa_stackstorm::packs::Packs;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::datastore::Stored;
+use crate::effects::Effect;
 use crate::guardian::Told;
 use crate::wire::{Event, Operation};
 
@@ -67,7 +67,7 @@ pub(crate) enum Input {
         /// Whose process.
         whose: Whose,
         /// What it did.
-        work: Work,
+        effect: Effect,
         /// Told then.
         done: oneshot::Sender<Result<(), String>>,
     },

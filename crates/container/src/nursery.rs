@@ -386,6 +386,7 @@ impl Nursery {
     /// The lease had ended: a poll was not begun.
     pub(crate) fn not_polled(&mut self, whose: Whose) {
         let Whose::Sensor(number) = whose else { return };
+        self.notebooks.not_begun(whose);
         let Some(child) = self.children.get_mut(&number) else { return };
         if matches!(child.phase, Phase::Polling { .. }) {
             child.phase = Phase::Idle;

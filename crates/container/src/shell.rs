@@ -11,7 +11,7 @@ use st2sa_coordination::registry::Teller;
 use st2sa_core::engine::Body;
 use st2sa_core::message::{State, ToArbitrator, ToContainer};
 use st2sa_core::names::{EntryId, ProcessId, SensorRef, StreamId};
-use st2sa_core::session::{Command, Event, Session, Work};
+use st2sa_core::session::{Command, Event, Session};
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::crash::{self, Point};
 use st2sa_machine::{clock, identity};
@@ -231,7 +231,7 @@ impl Shell {
             }
             Input::NotPolled(whose) => self.nursery.not_polled(whose),
             Input::Effect { whose, body, done } => self.effect(whose, body, done),
-            Input::Wrote { whose, work, done } => self.wrote(whose, work, done),
+            Input::Wrote { whose, effect, done } => self.wrote(whose, &effect, done),
             Input::Copied { process, values, copy } => {
                 crash::point(Point::CopyRead);
                 self.nursery.activate(now, process, Some((&values, copy)));
@@ -329,6 +329,12 @@ impl Shell {
             let _ = done.send(Err(problem.to_owned()));
             return;
         };
+        if self.session.is_journaled(&sensor) {
+            let problem = "this copy of the sensor is not set up yet: dispatch and store in setup() and poll()";
+            // The caller may be gone.
+            let _ = done.send(Err(problem.to_owned()));
+            return;
+        }
         let id = EntryId(identity::random_wide());
         self.gate.admit(id);
         self.waiting.insert(id, Waiting { sensor, process, done });
@@ -336,14 +342,20 @@ impl Shell {
     }
 
     /// A journaled sensor acts outside its polls.
-    fn wrote(&mut self, whose: Whose, work: Work, done: oneshot::Sender<Result<(), String>>) {
+    fn wrote(&mut self, whose: Whose, effect: &Effect, done: oneshot::Sender<Result<(), String>>) {
         let known = self.nursery.sensor_of(whose).map(|(sensor, process)| (sensor.clone(), process));
         let Some((sensor, Some(process))) = known.filter(|(sensor, _)| self.session.active(sensor).is_some()) else {
             // It is being ended.
             return;
         };
-        self.commits.insert(work.id, Waiting { sensor, process, done });
-        self.handle(Event::Wrote { process, work });
+        match self.notebooks.alone(whose, effect) {
+            Ok(work) => {
+                self.commits.insert(work.id, Waiting { sensor, process, done });
+                self.handle(Event::Wrote { process, work });
+            }
+            // The caller may be gone.
+            Err(problem) => drop(done.send(Err(problem))),
+        }
     }
 
     /// An effect has gone out, or never will.

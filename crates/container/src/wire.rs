@@ -89,6 +89,9 @@ pub(crate) enum Line {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Call {
     pub(crate) call: u64,
+    /// From another thread than the one that polls.
+    #[serde(default)]
+    pub(crate) beside: bool,
     #[serde(flatten)]
     pub(crate) ask: Ask,
 }
@@ -252,7 +255,7 @@ mod tests {
     #[test]
     fn lines_are_read_as_the_protocol_has_them() {
         let read = |line: &str| serde_json::from_str::<Line>(line).unwrap();
-        let Line::Call(Call { call: 31, ask: Ask::Get { name, local: true } }) =
+        let Line::Call(Call { call: 31, beside: false, ask: Ask::Get { name, local: true } }) =
             read(r#"{"call": 31, "op": "get", "name": "cursor", "later": 1}"#)
         else {
             panic!("not a call");

@@ -56,12 +56,29 @@ impl Default for SensorPolicy {
     }
 }
 
+/// Why a sensor's effects go out as they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Because {
+    /// It has no polls that could be committed.
+    Passive,
+    /// The policy says so.
+    Policy,
+    /// Its code keeps a cursor where it can be committed with the rest, or does not.
+    Code,
+}
+
 impl SensorPolicy {
-    /// How the effects of the sensor offered go out: a passive one has no polls that could be committed.
+    /// How the effects of the sensor offered go out.
     pub fn effects(&self, offer: &Offer) -> Effects {
-        match offer.kind {
-            Kind::Passive => Effects::Direct,
-            Kind::Polling { .. } => self.effects.unwrap_or(offer.effects),
+        self.chosen(offer).0
+    }
+
+    /// The same, and why.
+    pub fn chosen(&self, offer: &Offer) -> (Effects, Because) {
+        match (offer.kind, self.effects) {
+            (Kind::Passive, _) => (Effects::Direct, Because::Passive),
+            (Kind::Polling { .. }, Some(effects)) => (effects, Because::Policy),
+            (Kind::Polling { .. }, None) => (offer.effects, Because::Code),
         }
     }
 

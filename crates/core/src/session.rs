@@ -180,6 +180,11 @@ impl Session {
         own.into_iter().chain(leave).chain(Some(self.link.next_deadline())).chain(instances).min()
     }
 
+    /// Whether a sensor is ACTIVE here with a journal.
+    pub fn is_journaled(&self, sensor: &SensorRef) -> bool {
+        self.instances.get(sensor).is_some_and(Instance::is_journaled)
+    }
+
     /// Whether the lease holds: asked here when an effect is handed on, and by the shell once more right
     /// before it goes to the network (rule 4).
     pub fn may_act(&self, now: Time) -> bool {

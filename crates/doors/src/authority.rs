@@ -13,7 +13,7 @@ use st2sa_machine::files;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-use crate::identity::{Identity, Role, uri};
+use crate::identity::{Identity, Role, is_ours, uri};
 use crate::{DoorError, pem};
 
 /// The authority's certificate: what every program is given to know the others by.
@@ -106,6 +106,15 @@ pub fn issue(authority: &Path, folder: &Path, wanted: &Wanted, renew: bool) -> R
 pub(crate) fn ends(certificate: &[u8]) -> Option<i64> {
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())
+}
+
+/// What a certificate says its holder is; none where it says nothing that is ours, and no role where it says it wrong.
+#[expect(clippy::option_option, reason = "to say nothing is not the same as to say what cannot be")]
+pub(crate) fn role(certificate: &[u8]) -> Option<Option<Role>> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    let ours = names.value.general_names.iter().any(|name| matches!(name, GeneralName::URI(uri) if is_ours(uri)));
+    ours.then(|| holder(certificate).ok().and_then(|identity| identity.role))
 }
 
 /// Who a certificate says its holder is.

@@ -18,7 +18,8 @@ use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::door::{ON_BEHALF, stamp};
-use crate::identity::Identity;
+use crate::identity::{Identity, Role};
+use crate::verifier;
 use crate::{DoorError, pem};
 
 /// Where keys are.
@@ -60,6 +61,8 @@ struct Read {
     tls: Option<Arc<ClientConfig>>,
     token: Option<HeaderValue>,
     http: reqwest::Client,
+    /// The same for containers' doors.
+    http_to_containers: reqwest::Client,
     stamps: Vec<Option<(std::time::SystemTime, u64)>>,
 }
 
@@ -78,7 +81,12 @@ impl Caller {
         if self.keys.tls { "https" } else { "http" }
     }
 
-    /// A client for REST; every request of it should be [signed](Caller::sign).
+    /// A client for what containers answer. They are shown the certificate, and never the token: whoever is one would have it.
+    pub fn http_to_containers(&self) -> reqwest::Client {
+        self.fresh().http_to_containers
+    }
+
+    /// A client for arbitrators' REST; every request of it should be [signed](Caller::sign).
     pub fn http(&self) -> reqwest::Client {
         self.fresh().http
     }
@@ -163,7 +171,9 @@ impl Caller {
 
     fn fresh(&self) -> Read {
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if read.stamps == stamps(&self.keys) {
+        // Before they are read: what changes meanwhile is read again.
+        let stamps = stamps(&self.keys);
+        if read.stamps == stamps {
             return read;
         }
         match Read::of(&self.keys) {
@@ -174,7 +184,7 @@ impl Caller {
             Err(error) => {
                 tracing::error!(%error, "the own certificate or token has changed, and cannot be used: the old one stays");
                 let mut kept = self.read.write().unwrap_or_else(PoisonError::into_inner);
-                kept.stamps = stamps(&self.keys);
+                kept.stamps = stamps;
                 kept.clone()
             }
         }
@@ -203,7 +213,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 impl Read {
     fn of(keys: &Keys) -> Result<Self, DoorError> {
         let stamps = stamps(keys);
-        let tls = keys.tls.then(|| tls(keys)).transpose()?;
+        let tls = keys.tls.then(|| tls(keys, Role::Arbitrator)).transpose()?;
+        let tls_to_containers = keys.tls.then(|| self::tls(keys, Role::Container)).transpose()?;
         let token = match (&keys.token, &keys.token_text) {
             (Some(path), _) => {
                 let token = bearer(pem::text(path)?.trim());
@@ -215,9 +226,12 @@ impl Read {
             }
             (None, None) => None,
         };
-        let http = http(tls.as_deref())?.build();
-        let http = http.map_err(|error| DoorError::Options(format!("no client for HTTP can be made: {error}")))?;
-        Ok(Self { tls, token, http, stamps })
+        let built = |tls: Option<&ClientConfig>| {
+            let failed = |error| DoorError::Options(format!("no client for HTTP can be made: {error}"));
+            http(tls)?.build().map_err(failed)
+        };
+        let (http, http_to_containers) = (built(tls.as_deref())?, built(tls_to_containers.as_deref())?);
+        Ok(Self { tls, token, http, http_to_containers, stamps })
     }
 }
 
@@ -238,7 +252,8 @@ fn bearer(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn tls(keys: &Keys) -> Result<Arc<ClientConfig>, DoorError> {
+/// For the doors of those who are this.
+fn tls(keys: &Keys, role: Role) -> Result<Arc<ClientConfig>, DoorError> {
     let roots = if let Some(path) = &keys.authority {
         pem::authorities(path)?
     } else {
@@ -246,6 +261,7 @@ fn tls(keys: &Keys) -> Result<Arc<ClientConfig>, DoorError> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots
     };
+    let keys_roots = roots.clone();
     let builder = config(roots)?;
     let config = match (&keys.certificate, &keys.key) {
         (Some(certificate), Some(key)) => builder
@@ -256,6 +272,8 @@ fn tls(keys: &Keys) -> Result<Arc<ClientConfig>, DoorError> {
             return Err(DoorError::Options("a certificate needs its key, and a key its certificate".to_owned()));
         }
     };
+    let mut config = config;
+    config.dangerous().set_certificate_verifier(verifier::only(role, keys_roots)?);
     Ok(Arc::new(config))
 }
 

@@ -158,7 +158,11 @@ impl Door {
         let theirs = theirs.and_then(|(role, name)| Some((role.parse::<Role>().ok()?, name)));
         match theirs {
             Some((role, name)) if shown.role == Some(Role::Arbitrator) => {
-                let (name, via) = (name.to_owned(), Via::Arbitrator);
+                let token = match &shown.via {
+                    Via::Token(id) => Some(id.clone()),
+                    _ => None,
+                };
+                let (name, via) = (name.to_owned(), Via::Arbitrator(token));
                 Ok(Identity { role: Some(role), name, via, limits: Limits::none(), expires: shown.expires })
             }
             _ => Err(Refused::NotTheirs("only arbitrators speak on behalf of others".to_owned())),
@@ -169,8 +173,10 @@ impl Door {
     pub fn still_knows(&self, identity: &Identity) -> bool {
         let expired = identity.expires.is_some_and(|expires| tokens::now() >= expires);
         let known = match &identity.via {
-            Via::Token(id) => self.inner().tokens.as_ref().is_some_and(|tokens| tokens.has(id)),
-            Via::Machine | Via::Certificate | Via::Arbitrator => true,
+            Via::Token(id) | Via::Arbitrator(Some(id)) => {
+                self.inner().tokens.as_ref().is_some_and(|tokens| tokens.has(id))
+            }
+            Via::Machine | Via::Certificate | Via::Arbitrator(None) => true,
         };
         known && !expired
     }
@@ -215,6 +221,8 @@ pub(crate) struct Connection {
     pub(crate) from: SocketAddr,
     /// Who the client's certificate says is there, if one was shown.
     pub(crate) holder: Option<Result<Identity, String>>,
+    /// Somebody has been let in on it.
+    pub(crate) entered: Arc<AtomicBool>,
 }
 
 impl Inner {

@@ -29,8 +29,8 @@ pub enum Via {
     Certificate,
     /// By the token with this id.
     Token(String),
-    /// An arbitrator says so.
-    Arbitrator,
+    /// An arbitrator says so, which has shown this token, if it was one.
+    Arbitrator(Option<String>),
 }
 
 /// What a container may claim and offer: globs, as a shell writes them.
@@ -153,6 +153,11 @@ impl Identity {
 
 /// What a certificate's URI begins with.
 const SCHEME: &str = "st2sa://";
+
+/// Whether a URI says what somebody is.
+pub(crate) fn is_ours(uri: &str) -> bool {
+    uri.starts_with(SCHEME)
+}
 
 /// The URI that says so in a certificate.
 pub(crate) fn uri(role: Role, name: &str, sensors: &[String]) -> String {

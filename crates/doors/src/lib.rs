@@ -19,6 +19,7 @@ mod identity;
 mod pem;
 mod serve;
 pub mod tokens;
+mod verifier;
 
 pub use caller::{Bearer, Caller, Keys, Secret};
 pub use door::{Door, DoorFiles, Refused};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -36,6 +37,8 @@ const HEAD_BYTES_AT_MOST: u32 = 16 * 1024;
 const HEAD_BUFFER_BYTES: usize = 64 * 1024;
 /// Requests at once on one connection: a container's poll may read as many values.
 const STREAMS_AT_MOST: u32 = 256;
+/// Until somebody has been let in on a connection: strangers do not keep its place.
+const ENTERED_WITHIN: Duration = Duration::from_secs(15);
 /// A peer that answers no ping within this is gone.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
@@ -87,14 +90,22 @@ pub async fn serve(
             let _place = place;
             match enter(&door, stream, from).await {
                 Ok((io, connection)) => {
+                    let entered = Arc::clone(&connection.entered);
                     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
                         let mut request = request.map(Body::new);
                         request.extensions_mut().insert(connection.clone());
                         router.clone().oneshot(request)
                     });
                     let served = builder.serve_connection(TokioIo::new(io), service).into_owned();
+                    let served = watcher.watch(served);
+                    tokio::pin!(served);
                     // Whoever is gone, or speaks something else, is not answered.
-                    let _ = watcher.watch(served).await;
+                    let idle = tokio::time::timeout(ENTERED_WITHIN, &mut served).await.is_err();
+                    if idle && entered.load(Ordering::Relaxed) {
+                        let _ = served.await;
+                    } else if idle {
+                        door.note_refusal(Some(from), "nothing was asked that could be answered within 15 s");
+                    }
                 }
                 Err(why) => door.note_refusal(Some(from), &why),
             }
@@ -117,8 +128,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Lets a connection in, as far as that can be said before the first request.
 async fn enter(door: &Door, mut stream: TcpStream, from: SocketAddr) -> Result<(Box<dyn Duplex>, Connection), String> {
+    let entered = Arc::default();
     let Some(tls) = door.tls() else {
-        return Ok((Box::new(stream), Connection { from, holder: None }));
+        return Ok((Box::new(stream), Connection { from, holder: None, entered }));
     };
     let handshake = async {
         let mut first = [0];
@@ -135,7 +147,7 @@ async fn enter(door: &Door, mut stream: TcpStream, from: SocketAddr) -> Result<(
     let stream = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await;
     let stream = stream.map_err(|_| "no TLS handshake within 10 s".to_owned())??;
     let holder = holder(stream.get_ref().1);
-    Ok((Box::new(stream), Connection { from, holder }))
+    Ok((Box::new(stream), Connection { from, holder, entered }))
 }
 
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n\
@@ -168,6 +180,9 @@ async fn look(State(guard): State<Guard>, mut request: Request, next: Next) -> R
             return refused.answer(grpc);
         }
     };
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.entered.store(true, Ordering::Relaxed);
+    }
     request.extensions_mut().insert(identity.clone());
     if grpc {
         return next.run(request).await;
@@ -222,12 +237,14 @@ impl Refused {
     }
 }
 
+/// Where the services of gRPC are.
+const GRPC: &str = "/st2sa.v1.";
 const SHOW: &str = "show a token (--token-file, ST2SA_TOKEN) or a certificate (--cert-file, --key-file)";
 const ANOTHER: &str = "whoever keeps the certificates or tokens can give you another role";
 
+/// By the path: what a request says of its kind is anybody's word.
 fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    request.uri().path().starts_with(GRPC)
 }
 
 fn is_followed(response: &Response) -> bool {

@@ -50,6 +50,12 @@ pub const POLL: &str = "/v1/sensors/{ref}/poll";
 /// POST an [`Order`]: forgets where a sensor failed, so that it is tried again now.
 pub const RETRY: &str = "/v1/sensors/{ref}/retry";
 
+/// GET: the entries of a sensor's journal that are not applied yet, an array of [`Entry`].
+pub const EFFECTS: &str = "/v1/sensors/{ref}/effects";
+
+/// POST [`Discard`]: takes one of them out.
+pub const DISCARD: &str = "/v1/sensors/{ref}/effects/discard";
+
 /// POST an [`Order`]: keeps a sensor from running until it is resumed.
 pub const PAUSE: &str = "/v1/sensors/{ref}/pause";
 
@@ -144,8 +150,39 @@ pub struct Sensor {
     /// Whether somebody should look at it: it should be ACTIVE somewhere and is nowhere, or its ACTIVE instance fails.
     #[serde(default)]
     pub failing: bool,
+    /// How its effects go out: `journal`, `direct`; empty where nobody offers it.
+    #[serde(default)]
+    pub effects: String,
+    /// Why so, as a sentence's end.
+    #[serde(default)]
+    pub effects_why: String,
     /// In the order of their containers' names.
     pub instances: Vec<Instance>,
+}
+
+/// An entry of a sensor's journal that is not applied yet: what one of its polls did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its id: 32 hexadecimal digits. Its triggers have this id, plus their number.
+    pub id: String,
+    /// Its number.
+    pub sequence: u64,
+    /// The fence under which its poll returned, "term.n".
+    pub fence: String,
+    /// It is only a part of one that was never finished: nothing of it goes out.
+    #[serde(default)]
+    pub unfinished: bool,
+    /// What it does: objects with `dispatch` (`trigger`, `payload`, `trace_context`) or `write` (`name`, `value`, `ttl_ms`).
+    pub effects: Vec<serde_json::Value>,
+}
+
+/// Discards an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discard {
+    /// Who orders it.
+    pub who: String,
+    /// Which entry.
+    pub id: String,
 }
 
 /// Who wanted something to be so, until somebody says otherwise.

@@ -89,9 +89,20 @@ async fn admit(
     if members.contains(id) {
         bail!("{id} is in the list already: it may lead");
     }
+    if who_answers(caller, id).await != Answers::As(id.clone()) {
+        bail!("nobody answers as {id}: start it, and take its id from its log or from `st2sa status`");
+    }
     for member in &members {
-        if answers(caller, member).await {
-            bail!("{member} is in the list, and answers: once it leads it takes newcomers in by itself");
+        match who_answers(caller, member).await {
+            Answers::As(found) if found == *member => {
+                bail!("{member} is in the list, and answers: once it leads it takes newcomers in by itself")
+            }
+            Answers::Unknown if !force => {
+                bail!(
+                    "somebody is there where {member} was, and cannot be asked from here: make sure that it is not that one"
+                )
+            }
+            Answers::As(_) | Answers::Unknown | Answers::Nobody => {}
         }
     }
     let listed: Vec<&str> = members.iter().map(ArbitratorId::as_str).collect();
@@ -136,9 +147,27 @@ async fn write(engine: &dyn st2sa_coordination::Engine, token: &Token, id: &Arbi
     }
 }
 
-/// Whether somebody is there, whatever they say.
-async fn answers(caller: &Caller, arbitrator: &ArbitratorId) -> bool {
-    let Some(address) = arbitrator.address() else { return false };
+/// Who is where an arbitrator should be.
+#[derive(Debug, PartialEq, Eq)]
+enum Answers {
+    /// Nobody listens there.
+    Nobody,
+    /// An arbitrator with this id.
+    As(ArbitratorId),
+    /// Somebody who does not say.
+    Unknown,
+}
+
+async fn who_answers(caller: &Caller, arbitrator: &ArbitratorId) -> Answers {
+    let Some(address) = arbitrator.address() else { return Answers::Nobody };
+    let connected = tokio::time::timeout(ANSWER_WITHIN, tokio::net::TcpStream::connect(address)).await;
+    if !matches!(connected, Ok(Ok(_))) {
+        return Answers::Nobody;
+    }
     let url = format!("{}://{address}{}", caller.scheme(), rest::STATUS);
-    caller.sign(caller.http().get(url)).timeout(ANSWER_WITHIN).send().await.is_ok()
+    let Ok(answer) = caller.sign(caller.http().get(url)).timeout(ANSWER_WITHIN).send().await else {
+        return Answers::Unknown;
+    };
+    let status = answer.json::<rest::Status>().await;
+    status.map_or(Answers::Unknown, |status| Answers::As(ArbitratorId::new(status.arbitrator)))
 }

@@ -6,6 +6,7 @@
 mod address;
 mod client;
 mod containers;
+mod effects;
 mod failure;
 mod follow;
 mod history;
@@ -102,6 +103,9 @@ pub(crate) enum Question {
     /// Try a sensor again now, wherever it failed: what made it fail is mended
     #[command(after_help = AFTER_ORDERS)]
     Retry(orders::RetryOrder),
+    /// Show what of a sensor's journal waits to go out, or set an entry of it aside
+    #[command(after_help = AFTER_ORDERS)]
+    Effects(effects::EffectsOrder),
     /// Keep sensors from running until they are resumed, whatever restarts meanwhile
     #[command(after_help = AFTER_ORDERS)]
     Pause(orders::PauseOrder),
@@ -189,6 +193,7 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
         Question::Failover(order) => order.give(paper).await,
         Question::Poll(order) => order.give(paper).await,
         Question::Retry(order) => order.give(paper).await,
+        Question::Effects(order) => order.give(paper).await,
         Question::Pause(order) => order.give(paper).await,
         Question::Resume(order) => order.give(paper).await,
         Question::Drain(order) => order.give(paper).await,
@@ -212,7 +217,14 @@ async fn answer(question: Question, paper: &mut Paper) -> anyhow::Result<ExitCod
 
 impl Common {
     fn client(&self) -> Result<Client, Stop> {
-        Ok(Client::new(self.arbitrator.clone(), self.keys.keys(&self.arbitrator))?)
+        let keys = self.keys.keys(&self.arbitrator);
+        let shows_token = keys.token.is_some() || keys.token_text.is_some();
+        if let Some(address) = self.arbitrator.iter().find(|address| shows_token && address.would_tell(keys.tls)) {
+            let text = format!("a token is not shown to {address} without TLS: anybody on the way could read it");
+            let hint = "write https:// before the address, or give --ca-file".to_owned();
+            return Err(failure::Failure::of(failure::Kind::Usage, text, hint).into());
+        }
+        Ok(Client::new(self.arbitrator.clone(), keys)?)
     }
 }
 

@@ -171,6 +171,11 @@ impl ContainerSettings {
         let listen = settings.get::<Listen>(self.listen.as_deref(), CONTAINER, "listen");
         let advertise = settings.get::<HostPort>(self.advertise.as_deref(), CONTAINER, "advertise");
         let (door, keys) = self.doors.read(settings, CONTAINER);
+        if keys.token.is_some() && !keys.tls {
+            let problem = "a token is not shown without TLS: beside `token_file` it needs `tls_ca_file`, whose certificates it \
+                           trusts (or `system`)";
+            settings.wrong(problem.to_owned());
+        }
         let state_folder = get(&self.state_dir, "state_dir").map(PathBuf::from);
         let state_folder = state_folder.unwrap_or_else(|| default_state_folder(&name));
         settings.found_out(CONTAINER, "state_dir", &state_folder.display().to_string());

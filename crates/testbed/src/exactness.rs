@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::failure::{OrFail, fail};
 use crate::packs::Pack;
@@ -116,10 +116,7 @@ impl<'a> Exactness<'a> {
             Strike::Sensor => {
                 let chosen = self.below(self.sensors.len());
                 let sensor = self.sensors[chosen].clone();
-                // It may be between two processes.
-                if let Some(process) = self.bed.sensor_process(&sensor) {
-                    self.bed.kill(process, Signal::KILL);
-                }
+                self.kill(&sensor);
             }
             Strike::Between => {
                 for pack in [Pack::Cursor, Pack::Saver] {
@@ -154,6 +151,16 @@ impl<'a> Exactness<'a> {
         self.until_all_go_on(&format!("{strike:?}"));
     }
 
+    /// Kills a sensor's process, unless it is between two.
+    fn kill(&self, sensor: &str) {
+        if let Some(process) = self.bed.sensor_process(sensor).filter(|process| process.lives())
+            && let Some(pid) = Pid::from_raw(process.pid)
+        {
+            // It may have ended by now.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// Waits until somebody has died at a point, and starts them again.
     #[track_caller]
     fn crash(&mut self, point: &str, times: u32, arbitrators: &mut [Program], containers: &mut [Program]) {
@@ -165,9 +172,7 @@ impl<'a> Exactness<'a> {
             if since.elapsed() > HELPED_AFTER * (helped + 1) {
                 helped += 1;
                 let sensor = self.sensors[helped as usize % self.sensors.len()].clone();
-                if let Some(process) = self.bed.sensor_process(&sensor) {
-                    self.bed.kill(process, Signal::KILL);
-                }
+                self.kill(&sensor);
             }
             if since.elapsed() > GOES_ON_WITHIN {
                 fail(format!("nobody passes the crash point {point} {times} times"));

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use st2sa_core::arbiter::{Phase, SensorView, StoreSeen};
 use st2sa_core::engine;
-use st2sa_core::message::{Kind, State};
+use st2sa_core::message::{Effects, Kind, State};
 use st2sa_core::names::SensorRef;
+use st2sa_core::policy::Because;
 use st2sa_core::time::{Span, Time};
 use st2sa_machine::clock;
 use st2sa_proto::rest::{Container, ContainerCounts, Instance, Intent, Sensor, SensorCounts, Status, word};
@@ -184,6 +185,7 @@ fn one(
     let active_fails = active.is_none_or(|active| {
         instances.iter().any(|instance: &Instance| active.container.as_str() == instance.container && instance.failing)
     });
+    let effects = placed.and_then(|placed| placed.effects);
     Sensor {
         reference: sensor.to_string(),
         kind: match kind {
@@ -198,6 +200,8 @@ fn one(
         fence: active.map(|active| active.fence.to_string()),
         paused: paused.map(intent),
         failing: paused.is_none() && active_fails,
+        effects: effects.map(|(effects, _)| mode_of(effects).to_owned()).unwrap_or_default(),
+        effects_why: effects.map(why_so).unwrap_or_default().to_owned(),
         instances,
     }
 }
@@ -234,6 +238,22 @@ fn instance(now: Time, entry: &Entry, reported: &Reported, status: &str, gone: b
         last_error: report.last_error.clone(),
         last_error_ms_ago: report.last_error.as_ref().and(trouble.since).map(|since| now.since(since).as_millis()),
         failing,
+    }
+}
+
+fn mode_of(effects: Effects) -> &'static str {
+    match effects {
+        Effects::Journal => "journal",
+        Effects::Direct => "direct",
+    }
+}
+
+fn why_so((effects, because): (Effects, Because)) -> &'static str {
+    match (because, effects) {
+        (Because::Passive, _) => "it is passive: it has no polls that could be committed",
+        (Because::Policy, _) => "the policy says so",
+        (Because::Code, Effects::Journal) => "its code both reads and writes the datastore",
+        (Because::Code, Effects::Direct) => "its code does not both read and write the datastore",
     }
 }
 

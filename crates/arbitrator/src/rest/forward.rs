@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use st2sa_core::names::ArbitratorId;
@@ -10,7 +10,7 @@ use st2sa_doors::Identity;
 use st2sa_proto::rest;
 use tokio::sync::oneshot;
 
-use super::{Answers, BODY_BYTES_AT_MOST, is_grpc, problem};
+use super::{Answers, BODY_BYTES_AT_MOST, ORDER_BYTES_AT_MOST, is_grpc, problem};
 use crate::input::Input;
 
 /// What has been sent on once is not sent on again: two standbys that hold each other for the leader.
@@ -42,7 +42,9 @@ pub(super) async fn leader(answers: &Answers) -> Option<String> {
 
 async fn send_on(answers: &Answers, address: &str, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_AT_MOST).await else {
+    let large = parts.method == Method::PUT;
+    let Ok(body) = axum::body::to_bytes(body, if large { BODY_BYTES_AT_MOST } else { ORDER_BYTES_AT_MOST }).await
+    else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long".to_owned(), "send less");
     };
     let query = parts.uri.path_and_query().map_or("/", |path| path.as_str());

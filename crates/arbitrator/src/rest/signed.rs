@@ -6,7 +6,7 @@ use axum::response::Response;
 use axum::{Json, RequestExt};
 use serde::de::DeserializeOwned;
 use st2sa_doors::Identity;
-use st2sa_proto::rest::{NewValue, Order, Switch};
+use st2sa_proto::rest::{Discard, NewValue, Order, Switch};
 
 use super::{bad_body, problem};
 
@@ -34,6 +34,12 @@ impl Ordered for Switch {
 }
 
 impl Ordered for NewValue {
+    fn who(&mut self) -> &mut String {
+        &mut self.who
+    }
+}
+
+impl Ordered for Discard {
     fn who(&mut self) -> &mut String {
         &mut self.who
     }

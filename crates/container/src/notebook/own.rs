@@ -12,6 +12,7 @@ use st2sa_core::engine::Body;
 use st2sa_core::names::SensorRef;
 
 use crate::datastore::Stored;
+use crate::effects::ValueWrite;
 
 /// The record, in bytes of JSON: with as much of effects it fits into one transaction of any store.
 const BYTES_AT_MOST: usize = 256 * 1024;
@@ -19,11 +20,13 @@ const BYTES_AT_MOST: usize = 256 * 1024;
 const EARLIER_AT_MOST: usize = 16;
 /// Deleted names that are remembered.
 const DELETED_AT_MOST: usize = 256;
+/// What one of them takes, as JSON.
+const MARK_BYTES: usize = 19;
 /// In the place of an earlier value: the sensor had deleted it.
 const ABSENT: &str = "-";
 
 /// The values of one sensor.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Own {
     /// What its names begin with.
     prefix: String,
@@ -56,7 +59,7 @@ impl Own {
     }
 
     /// Whether this is one of the sensor's own names.
-    pub(super) fn is_own(&self, name: &str) -> bool {
+    fn is_own(&self, name: &str) -> bool {
         name.starts_with(&self.prefix)
     }
 
@@ -76,9 +79,19 @@ impl Own {
         self.kept.values.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).chain(gone)
     }
 
+    /// Takes note of a write; whether it is one to the sensor's own values. What ends by itself is none of those any more.
+    pub(super) fn see(&mut self, write: &ValueWrite) -> Result<bool, String> {
+        if self.is_own(&write.name) && write.ttl_ms.is_none() {
+            return self.write(&write.name, write.value.as_deref()).map(|()| true);
+        }
+        self.give_up(&write.name);
+        Ok(false)
+    }
+
     /// Sets or deletes a value.
-    pub(super) fn write(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
-        let added = value.map_or(0, |value| written(value) + written(name)) + EARLIER_AT_MOST;
+    fn write(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
+        // Its name may stand there three times, and one more earlier value.
+        let added = value.map_or(0, written) + 3 * written(name) + MARK_BYTES;
         let freed = self.kept.values.get(name).map_or(0, |value| written(value));
         if self.bytes + added > BYTES_AT_MOST + freed {
             self.bytes = self.body().bytes().len();
@@ -102,7 +115,7 @@ impl Own {
     }
 
     /// A name is no part of the record any more.
-    pub(super) fn give_up(&mut self, name: &str) {
+    fn give_up(&mut self, name: &str) {
         self.kept.values.remove(name);
         self.kept.earlier.remove(name);
         self.kept.deleted.retain(|deleted| deleted != name);
@@ -133,9 +146,12 @@ impl Own {
             let is_late = self.kept.earlier.get(&name).is_some_and(|earlier| earlier.contains(&seen));
             match found {
                 _ if is_late => late.push(name),
-                // Too large to be kept: the sensor goes on from what it had.
-                Some(value) if self.write(&name, Some(&value)).is_err() => late.push(name),
-                Some(_) => {}
+                Some(value) => {
+                    // Too large to be kept: the sensor goes on from what it had; what it never had it reads where it is.
+                    if self.write(&name, Some(&value)).is_err() && self.get(&name).is_some() {
+                        late.push(name);
+                    }
+                }
                 None => {
                     self.remember(&name);
                     self.kept.values.remove(&name);

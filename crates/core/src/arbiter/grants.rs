@@ -303,7 +303,8 @@ impl Arbiter {
         let policy = self.config.policy.of(sensor).clone();
         let Some(leadership) = self.leader() else { return };
         let Some(offer) = leadership.offer(&to, sensor) else { return };
-        let journaled = policy.effects(offer) == Effects::Journal;
+        // Also one that is direct now may have been journaled, and have left entries.
+        let journaled = policy.effects(offer) == Effects::Journal || offer.effects == Effects::Journal;
         let state = leadership.sensor(sensor);
         let (cause, who) = match (&state.wanted, state.freed.take()) {
             (Some((wanted, who)), _) if *wanted == to => (Cause::Moved, who.clone()),

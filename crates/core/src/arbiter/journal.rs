@@ -1,11 +1,11 @@
 //! The leader's side of the journal: commits in order, seals, marks (rule 10).
 
-use super::Arbiter;
 use super::leadership::Pending;
 use super::sensor::{Holder, Log};
+use super::{Answer, Arbiter, Command};
 use crate::engine::{Body, Check, Entry, Journal, Key, Record, Reply, Request, Value, Write};
 use crate::guard;
-use crate::message::ToContainer;
+use crate::message::{Effects, ToContainer};
 use crate::names::{EntryId, RequestId, SensorRef, StreamId};
 use crate::time::Time;
 
@@ -40,6 +40,16 @@ impl Arbiter {
         }
     }
 
+    /// Takes an entry out, as its mark would; answered when that is stored.
+    pub(super) fn discard(&mut self, request: u64, sensor: &SensorRef, entry: EntryId) -> Option<Answer> {
+        let Some(leadership) = self.leader() else { return Some(Answer::Unknown) };
+        let log = &mut leadership.sensor(sensor).log;
+        log.discards.insert(entry, request);
+        log.marks.entry(entry).or_insert(StreamId(0));
+        self.pump(sensor);
+        None
+    }
+
     /// Writes the next commit and the next marks of a sensor, reading the record first where it is unknown.
     pub(super) fn pump(&mut self, sensor: &SensorRef) {
         let Some(leadership) = self.leader() else { return };
@@ -64,6 +74,11 @@ impl Arbiter {
         let head = log.commits.front().cloned();
         for (mark, stream, sequence) in deletes {
             let Some(sequence) = sequence else {
+                self.discarded(
+                    sensor,
+                    mark,
+                    Answer::NoSuch(format!("there is no entry {:032x} in its journal", mark.0)),
+                );
                 self.marked(sensor, mark, stream);
                 continue;
             };
@@ -169,6 +184,12 @@ impl Arbiter {
             if let Some(stored) = &mut log.stored {
                 stored.unapplied.retain(|unapplied| unapplied.id != entry);
             }
+            if self.discarded(sensor, entry, Answer::Done)
+                && let Some(holder) = self.holder_stream(sensor).filter(|holder| *holder != stream)
+            {
+                // It is in nobody's hands but the holder's: to that one it is as good as applied.
+                self.marked(sensor, entry, holder);
+            }
             self.marked(sensor, entry, stream);
         } else {
             log.marks.insert(entry, stream);
@@ -244,7 +265,20 @@ impl Arbiter {
         let state = leadership.sensor(sensor);
         let Holder::Preparing(preparing) = std::mem::replace(&mut state.holder, Holder::Free) else { return };
         state.log.stored = Some(journal.clone());
-        self.grant(now, sensor, &preparing.to, preparing.cause, &preparing.who, Some(journal));
+        let policy = self.config.policy.of(sensor).clone();
+        let offer = self.leader().and_then(|leadership| leadership.offer(&preparing.to, sensor));
+        let direct = offer.is_some_and(|offer| policy.effects(offer) == Effects::Direct);
+        // What a journaled life has left is applied first; the next activation is direct.
+        let journal = Some(journal).filter(|journal| !direct || !journal.unapplied.is_empty());
+        self.grant(now, sensor, &preparing.to, preparing.cause, &preparing.who, journal);
+    }
+
+    /// Answers whoever had an entry discarded, if anybody had.
+    fn discarded(&mut self, sensor: &SensorRef, entry: EntryId, answer: Answer) -> bool {
+        let request = self.leader().and_then(|leadership| leadership.sensor(sensor).log.discards.remove(&entry));
+        let Some(request) = request else { return false };
+        self.outbox.push(Command::Answer { request, answer });
+        true
     }
 
     fn committed(&mut self, sensor: &SensorRef, entry: EntryId) {

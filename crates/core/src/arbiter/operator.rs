@@ -8,7 +8,7 @@ use super::{Arbiter, Command, Role};
 use crate::engine::{Check, Electors, Intent, Key, Reply, Value, Write};
 use crate::history::Cause;
 use crate::message::{Kind, ToContainer};
-use crate::names::{ArbitratorId, ContainerName, SensorRef};
+use crate::names::{ArbitratorId, ContainerName, EntryId, SensorRef};
 use crate::placement::{self, Plan, Problem, Reason, Room, Rule, Standing};
 use crate::policy::Policy;
 use crate::time::Time;
@@ -29,6 +29,13 @@ pub enum Verb {
     Poll(SensorRef),
     /// Forget where a sensor failed: what it waits for is over, and it may go there again.
     Retry(SensorRef),
+    /// Take an entry out of a sensor's journal, whatever it would have done.
+    Discard {
+        /// The sensor.
+        sensor: SensorRef,
+        /// The entry.
+        entry: EntryId,
+    },
     /// Keep a sensor from running until it is resumed.
     Pause(SensorRef),
     /// Let it run again.
@@ -84,6 +91,7 @@ impl Verb {
             | Self::Failover(_)
             | Self::Poll(_)
             | Self::Retry(_)
+            | Self::Discard { .. }
             | Self::Resign
             | Self::Plan(_)
             | Self::Why(_) => None,
@@ -150,6 +158,7 @@ impl Arbiter {
             Verb::Failover(sensor) => return Some(self.fail_over(now, sensor, &intent.who)),
             Verb::Poll(sensor) => return Some(self.poll_now(sensor)),
             Verb::Retry(sensor) => return Some(self.retry(sensor, intent.who)),
+            Verb::Discard { sensor, entry } => return self.discard(request, sensor, *entry),
             Verb::Plan(suppose) => return Some(self.dry_run(now, suppose)),
             Verb::Why(sensor) => return Some(self.why(now, sensor)),
             Verb::Resign => {
@@ -208,6 +217,7 @@ impl Arbiter {
                 | Verb::Failover(_)
                 | Verb::Poll(_)
                 | Verb::Retry(_)
+                | Verb::Discard { .. }
                 | Verb::Resign
                 | Verb::Plan(_)
                 | Verb::Why(_) => {}

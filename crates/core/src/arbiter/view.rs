@@ -3,8 +3,9 @@
 use super::sensor::Holder;
 use super::{Arbiter, Phase, Role};
 use crate::engine::{Electors, Intent, LeaderSeen, Token};
-use crate::message::State;
+use crate::message::{Effects, State};
 use crate::names::{ContainerName, Fence, Registration, SensorRef};
+use crate::policy::Because;
 use crate::time::Time;
 
 /// A sensor, as the leader sees it.
@@ -18,6 +19,8 @@ pub struct SensorView {
     pub active: Option<InstanceView>,
     /// Where it failed, and has not been well since.
     pub failed: Vec<ContainerName>,
+    /// How its effects go out, and why; not known of what nobody offers.
+    pub effects: Option<(Effects, Because)>,
 }
 
 /// The active instance of a sensor.
@@ -79,6 +82,10 @@ impl Arbiter {
                 Holder::Unknown | Holder::Free | Holder::Preparing(_) => None,
             },
             failed: state.failed.keys().cloned().collect(),
+            effects: {
+                let mut offers = leadership.register.values().filter_map(|member| member.offers.get(sensor));
+                offers.next().map(|offer| self.config.policy.of(sensor).chosen(offer))
+            },
         };
         leadership.sensors.iter().map(view).collect()
     }

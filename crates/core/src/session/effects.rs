@@ -14,6 +14,8 @@ use crate::time::Time;
 /// Entries that wait to be committed or applied; then the sensor's next poll waits. Enough to poll on
 /// through a leader change at a poll a second, few enough that what they hold stays small.
 const ENTRIES_AT_MOST: usize = 8;
+/// Bytes of effects that wait; then the sensor's next poll waits. All of them are read, and handed over, in one go at an activation.
+const WAITING_BYTES_AT_MOST: usize = 4 << 20;
 /// Entries sent to the leader and not answered: it takes more, but has to keep them.
 const SENT_AT_MOST: usize = 16;
 
@@ -127,7 +129,8 @@ impl Log {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.queue.len() >= ENTRIES_AT_MOST
+        let bytes = || self.queue.iter().map(|waiting| waiting.entry.effects.bytes().len()).sum::<usize>();
+        self.queue.len() >= ENTRIES_AT_MOST || bytes() >= WAITING_BYTES_AT_MOST
     }
 
     /// Nothing of it goes out from here any more; what was committed is the next holder's. What was
@@ -176,6 +179,10 @@ impl Instance {
 
     /// What was done outside a poll is an entry of its own.
     pub(super) fn wrote(&mut self, work: Work, part_bytes: usize) {
+        // What it knows is to be thrown away with it.
+        if self.process.as_ref().is_none_or(|process| process.discarded || process.killed) {
+            return;
+        }
         if let Some(Parts { log: Some(log), fence, ended: false, .. }) = self.parts() {
             log.push(work, fence, part_bytes);
         }
@@ -314,7 +321,8 @@ impl Instance {
     /// Its mark is stored.
     pub(super) fn marked(&mut self, id: EntryId) {
         let Some(log) = self.log_mut() else { return };
-        log.queue.retain(|waiting| waiting.entry.id != id || waiting.step < Step::Applied);
+        // Also where it was not applied here: it was by whoever held it before, or it is discarded.
+        log.queue.retain(|waiting| waiting.entry.id != id || waiting.step < Step::Committed);
         // Its parts after it: found without it they are worth nothing, and it would be without them.
         for waiting in log.queue.iter_mut().filter(|waiting| waiting.entry.part_of == Some(id)) {
             waiting.step = waiting.step.max(Step::Applied);

@@ -157,6 +157,11 @@ impl Instance {
         self.grant.as_ref().is_some_and(|grant| !grant.stop.as_ref().is_some_and(|stop| stop.now))
     }
 
+    /// Whether it is ACTIVE with a journal.
+    pub(super) fn is_journaled(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.log.is_some())
+    }
+
     /// Whether there is a grant that nothing has begun to end.
     pub(super) fn goes_on(&self) -> bool {
         self.grant.as_ref().is_some_and(|grant| grant.stop.is_none())

@@ -86,6 +86,20 @@ async fn a_certificate_that_does_not_say_what_its_holder_is_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_containers_certificate_is_not_taken_for_an_arbitrators() {
+    let scene = Scene::new();
+    let container =
+        scene.issued(&authority::Wanted { hosts: vec!["127.0.0.1".to_owned()], ..wanted("web-1", Role::Container) });
+    let files = DoorFiles { certificate: container.certificate.clone(), key: container.key.clone(), ..scene.files() };
+    let door = scene.serve(files).await;
+    let anna = scene.certificate("anna", Role::Operator);
+    assert!(door.get(&anna, "/who").await.is_err());
+    let to_containers = st2sa_doors::Caller::new(anna).unwrap().http_to_containers();
+    let answer = to_containers.get(format!("https://{}/who", door.address)).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+}
+
+#[tokio::test]
 async fn older_tls_and_plain_http_are_refused() {
     let scene = Scene::new();
     let door = scene.serve(scene.files()).await;

@@ -33,9 +33,11 @@ fn a_sensor_reads_as_promised() {
             fence: Some("5.12".to_owned()),
             paused: None,
             failing: false,
+            effects: "journal".to_owned(),
+            effects_why: "the policy says so".to_owned(),
             instances: vec![instance],
         },
-        r#"{"ref":"pack.Sensor","kind":"polling","status":"ACTIVE","active":"node-1","fence":"5.12","paused":null,"failing":false,"instances":[{"container":"node-1","status":"ACTIVE","state":"running","pid":4211,"polls":812,"errors":1,"last_poll_ms_ago":200,"last_poll_duration_ms":null,"triggers":40,"dropped":2,"last_error":null,"last_error_ms_ago":null,"failing":false}]}"#,
+        r#"{"ref":"pack.Sensor","kind":"polling","status":"ACTIVE","active":"node-1","fence":"5.12","paused":null,"failing":false,"effects":"journal","effects_why":"the policy says so","instances":[{"container":"node-1","status":"ACTIVE","state":"running","pid":4211,"polls":812,"errors":1,"last_poll_ms_ago":200,"last_poll_duration_ms":null,"triggers":40,"dropped":2,"last_error":null,"last_error_ms_ago":null,"failing":false}]}"#,
     );
 }
 

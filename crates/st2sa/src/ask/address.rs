@@ -1,6 +1,7 @@
 //! Where arbitrators answer, as people write it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -40,6 +41,14 @@ impl Address {
     /// Whether it begins with https://.
     pub(crate) fn says_tls(&self) -> bool {
         self.says_scheme && self.base.scheme() == "https"
+    }
+
+    /// Whether what is sent there can be read on the way.
+    pub(crate) fn would_tell(&self, tls: bool) -> bool {
+        let plain = if self.says_scheme { self.base.scheme() == "http" } else { !tls };
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        plain && !local
     }
 
     /// The address of one document: `path` with `reference` in the place of `{ref}`.
@@ -174,6 +183,15 @@ mod tests {
         };
         assert_eq!(urls("https"), ["https://a:1/v1", "http://b:2/v1", "https://c:3/v1", "https://d/v1"]);
         assert_eq!(urls("http"), ["http://a:1/v1", "http://b:2/v1", "https://c:3/v1", "http://d:443/v1"]);
+    }
+
+    #[test]
+    fn what_is_sent_without_tls_stays_on_this_machine() {
+        let tells = |text: &str, tls| text.parse::<Address>().unwrap().would_tell(tls);
+        assert!(
+            tells("a:1", false) && !tells("a:1", true) && tells("http://a:1", true) && !tells("https://a:1", false)
+        );
+        assert!(!tells("127.0.0.1:1", false) && !tells("[::1]:1", false) && !tells("localhost", false));
     }
 
     #[test]

@@ -121,6 +121,9 @@ fn in_detail(sensor: &Sensor, width: usize) -> String {
         line("paused", &format!("by {}, at {}", words::one_line(&paused.who), words::one_line(&paused.at)));
     }
     line("fence", &or_dash(sensor.fence.as_deref()));
+    if !sensor.effects.is_empty() {
+        line("effects", &format!("{}: {}", words::one_line(&sensor.effects), words::one_line(&sensor.effects_why)));
+    }
     if sensor.failing {
         let how = match &sensor.active {
             None => format!("it is ACTIVE nowhere: `st2sa why {}` says why", words::one_line(&sensor.reference)),
@@ -297,6 +300,8 @@ mod tests {
                 fence: Some("5.12".to_owned()),
                 paused: None,
                 failing: false,
+                effects: "journal".to_owned(),
+                effects_why: "the policy says so".to_owned(),
                 instances: vec![running, instance("node-2", "STANDBY", "ready")],
             },
             Sensor {
@@ -307,6 +312,8 @@ mod tests {
                 fence: None,
                 paused: None,
                 failing: false,
+                effects: "journal".to_owned(),
+                effects_why: "the policy says so".to_owned(),
                 instances: vec![instance("node-2", "PAUSED", "stopped")],
             },
         ]

@@ -1,7 +1,7 @@
 //! Commits in order, seals and marks.
 
 use super::build::*;
-use crate::arbiter::{Command, Event, Verb};
+use crate::arbiter::{Answer, Command, Event, Verb};
 use crate::engine::{Body, Check, Entry, Journal, Key, Record, Reply, Request, Transaction, Value, Write};
 use crate::history::{self, Cause};
 use crate::message::{Effects, Status, StopCause, ToArbitrator, ToContainer};
@@ -252,6 +252,31 @@ fn a_stored_mark_is_confirmed() {
     rig.hear(A, ToArbitrator::Mark { sensor: x(), entry: EntryId(1) });
     let marked = ToContainer::Marked { sensor: x(), entry: EntryId(1) };
     assert_eq!(rig.answer(next, Reply::Applied { version: 501 }), [send(A, marked)]);
+}
+
+fn discard(id: u128) -> Event {
+    Event::Operator { request: 5, who: "op".into(), at: 5, verb: Verb::Discard { sensor: x(), entry: EntryId(id) } }
+}
+
+#[test]
+fn an_entry_that_an_operator_discards_is_taken_out_and_its_holder_is_told() {
+    let (mut rig, request) = committing();
+    rig.answer(request, Reply::Applied { version: 500 });
+    let next = rig.request();
+    let writes = vec![Write::Delete(Key::Entry(x(), 1))];
+    let transaction = Transaction { token: token(1), checks: Vec::new(), writes };
+    assert_eq!(rig.take(discard(1)), [ask(next, Request::Transact(transaction))]);
+    let done = Command::Answer { request: 5, answer: Answer::Done };
+    let marked = ToContainer::Marked { sensor: x(), entry: EntryId(1) };
+    assert_eq!(rig.answer(next, Reply::Applied { version: 501 }), [done, send(A, marked)]);
+}
+
+#[test]
+fn an_entry_that_is_not_there_cannot_be_discarded() {
+    let (mut rig, request) = committing();
+    rig.answer(request, Reply::Applied { version: 500 });
+    let commands = rig.take(discard(7));
+    assert!(matches!(&commands[..], [Command::Answer { request: 5, answer: Answer::NoSuch(_) }]), "{commands:?}");
 }
 
 #[test]

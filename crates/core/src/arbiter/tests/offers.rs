@@ -2,9 +2,9 @@
 
 use super::build::*;
 use crate::arbiter::{Command, Config, Event};
-use crate::engine::{Key, Request, Transaction, Value, Write};
+use crate::engine::{Body, Entry, Journal, Key, Reply, Request, Transaction, Value, Write};
 use crate::message::{Activation, Effects, Offer, Status, StopCause, ToArbitrator, ToContainer};
-use crate::names::Digest;
+use crate::names::{Digest, EntryId};
 use crate::policy::{Policy, SensorPolicy};
 use crate::time::Span;
 
@@ -32,13 +32,25 @@ fn writes_code(commands: &[Command], digest: u64) -> bool {
     })
 }
 
-/// A container bound to a leader with this policy; what it is told when it offers x.
+/// A container bound to a leader with this policy; what it is told when it offers x, and the journal was read, if it is.
 fn told(policy: SensorPolicy, effects: Effects) -> Vec<Command> {
+    told_with(policy, effects, Journal::default())
+}
+
+fn told_with(policy: SensorPolicy, effects: Effects, journal: Journal) -> Vec<Command> {
     let policy = Policy { default: policy, ..Policy::default() };
     let mut rig = Rig::settled(Config { policy, ..config() });
     rig.bind("a", A, 1);
     rig.now = at(400);
-    rig.hear(A, ToArbitrator::Offers(vec![offer(x(), effects)]))
+    let mut commands = rig.hear(A, ToArbitrator::Offers(vec![offer(x(), effects)]));
+    let read = commands.iter().find_map(|command| match command {
+        Command::Engine { request, ask: Request::ReadJournal { .. } } => Some(*request),
+        _ => None,
+    });
+    if let Some(read) = read {
+        commands.extend(rig.answer(read, Reply::Journal(Box::new(journal))));
+    }
+    commands
 }
 
 fn activations(commands: Vec<Command>) -> Vec<Activation> {
@@ -73,12 +85,25 @@ fn a_policy_can_make_a_journaled_sensor_direct() {
 }
 
 #[test]
+fn what_a_journaled_life_has_left_is_applied_before_the_sensor_is_direct() {
+    let policy = SensorPolicy { effects: Some(Effects::Direct), ..SensorPolicy::default() };
+    let (values, effects) = (Body::new(b"cursor"), Body::new(b"trigger"));
+    let (id, fence) = (EntryId(1), fence(0, 1));
+    let left = Entry { id, follows: None, sequence: 1, fence, values, effects, part_of: None };
+    let journal = Journal { unapplied: vec![left.clone()], ..Journal::default() };
+    let given = activations(told_with(policy, Effects::Journal, journal));
+    let unapplied = given[0].journal.as_ref().map(|journal| journal.unapplied.clone());
+    assert_eq!(unapplied, Some(vec![left]));
+}
+
+#[test]
 fn a_policy_can_make_a_direct_sensor_journaled() {
     let policy = SensorPolicy { effects: Some(Effects::Journal), ..SensorPolicy::default() };
     let commands = told(policy, Effects::Direct);
     let reads = |command: &Command| matches!(command, Command::Engine { ask: Request::ReadJournal { sensor }, .. } if *sensor == x());
     assert!(commands.iter().any(reads), "{commands:?}");
-    assert_eq!(activations(commands), []);
+    let given = activations(commands);
+    assert_eq!(given.iter().map(|given| given.journal.is_some()).collect::<Vec<_>>(), [true]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Somebody who comes to a door, with what they show.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Visitor {
     pub(crate) runtime: Runtime,
     pub(crate) caller: Caller,
+    /// Whether they go to containers' doors.
+    pub(crate) to_containers: Cell<bool>,
 }
 
 impl Visitor {
     pub(crate) fn new(keys: Keys) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { runtime, caller: Caller::new(keys).unwrap() }
+        Self { runtime, caller: Caller::new(keys).unwrap(), to_containers: Cell::new(false) }
     }
 
     /// The status and the text; the status is 0 where no answer comes.
@@ -39,7 +42,9 @@ impl Visitor {
 
     /// Asks whatever.
     pub(crate) fn ask(&self, request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder) -> (u16, String) {
-        let request = self.caller.sign(request(self.caller.http(), self.caller.scheme())).timeout(ANSWERED_WITHIN);
+        let to_containers = self.to_containers.get();
+        let http = if to_containers { self.caller.http_to_containers() } else { self.caller.http() };
+        let request = self.caller.sign(request(http, self.caller.scheme())).timeout(ANSWERED_WITHIN);
         self.runtime.block_on(async {
             match request.send().await {
                 Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
