@@ -88,7 +88,14 @@ impl Scene {
         let (source, sensors) = (Source::start(), sensors_of(packs));
         bed.add_packs(packs, &source);
         let file = bed.folder().join("policy.yaml");
-        let entries: Vec<String> = policy.lines().map(|line| format!("  {}\n", line.trim())).collect();
+        // Journaled, a sensor may be moved for balance as soon as b is there: beside others it is direct.
+        let stays = if packs.len() > 1 { "\"cursor.*\": {effects: direct}" } else { "" };
+        let entries: Vec<String> = [stays]
+            .into_iter()
+            .filter(|line| !line.is_empty())
+            .chain(policy.lines())
+            .map(|line| format!("  {}\n", line.trim()))
+            .collect();
         std::fs::write(&file, format!("sensors:\n{}", entries.concat())).unwrap();
         let policy = format!("--policy={}", file.display());
         let start = |number| match &store {

@@ -108,7 +108,10 @@ fn begin() -> Session {
     let packs = [Pack::Ticker(2), Pack::Cursor];
     bed.add_packs(&packs, &source);
     write_broken(&bed);
-    let arbitrator = bed.arbitrator(&[]);
+    // Journaled, it would be moved for balance as soon as node-2 is there.
+    let policy = bed.folder().join("policy.yaml");
+    std::fs::write(&policy, "sensors:\n  cursor.Cursor: {effects: direct}\n").unwrap();
+    let arbitrator = bed.arbitrator(&[&format!("--policy={}", policy.display())]);
     let first = bed.container("node-1");
     let sensors = sensors_of(&packs);
     bed.eventually(SETTLES, "every sensor is ACTIVE on node-1", || bed.placement(&sensors));
