@@ -11,6 +11,8 @@ use crate::time::Time;
 
 /// Entries of one sensor that wait to be committed; a container sends no more than its own bound.
 const COMMITS_AT_MOST: usize = 64;
+/// Marks of one transaction: every store takes more.
+const MARKS_AT_ONCE: usize = 64;
 
 impl Arbiter {
     pub(super) fn on_commit(&mut self, stream: StreamId, sensor: &SensorRef, entry: Entry) {
@@ -65,28 +67,43 @@ impl Arbiter {
             }
             return;
         };
-        let mut deletes = Vec::new();
-        for (mark, stream) in std::mem::take(&mut log.marks) {
-            let named = stored.unapplied.iter().find(|entry| entry.id == mark);
-            let entry = guard!(MarkNamesEntry, named, else stored.unapplied.last());
-            deletes.push((mark, stream, entry.map(|entry| entry.sequence)));
-        }
         let head = log.commits.front().cloned();
-        for (mark, stream, sequence) in deletes {
-            let Some(sequence) = sequence else {
-                self.discarded(
-                    sensor,
-                    mark,
-                    Answer::NoSuch(format!("there is no entry {:032x} in its journal", mark.0)),
-                );
-                self.marked(sensor, mark, stream);
-                continue;
-            };
-            let write = Write::Delete(Key::Entry(sensor.clone(), sequence));
-            self.transact(Vec::new(), vec![write], Pending::Mark { sensor: sensor.clone(), entry: mark, stream });
+        if !log.marking {
+            self.mark(sensor);
         }
         if let Some(entry) = head {
             self.commit(sensor, entry);
+        }
+    }
+
+    /// Stores the marks that wait, the oldest entries' first: found without those before it, an entry would turn back what a later
+    /// one has stored elsewhere.
+    fn mark(&mut self, sensor: &SensorRef) {
+        let Some(leadership) = self.leader() else { return };
+        let log = &mut leadership.sensor(sensor).log;
+        let Some(stored) = &log.stored else { return };
+        let (mut marks, mut unknown) = (Vec::new(), Vec::new());
+        for (mark, stream) in std::mem::take(&mut log.marks) {
+            let named = stored.unapplied.iter().find(|entry| entry.id == mark);
+            match guard!(MarkNamesEntry, named, else stored.unapplied.last()) {
+                Some(entry) => marks.push((entry.sequence, mark, stream)),
+                None => unknown.push((mark, stream)),
+            }
+        }
+        marks.sort_unstable_by_key(|(sequence, ..)| *sequence);
+        let later = marks.split_off(marks.len().min(MARKS_AT_ONCE));
+        log.marks.extend(later.into_iter().map(|(_, mark, stream)| (mark, stream)));
+        log.marking = !marks.is_empty();
+        for (mark, stream) in unknown {
+            let answer = Answer::NoSuch(format!("there is no entry {:032x} in its journal", mark.0));
+            self.discarded(sensor, mark, answer);
+            self.marked(sensor, mark, stream);
+        }
+        if !marks.is_empty() {
+            let key = |sequence| Key::Entry(sensor.clone(), sequence);
+            let writes = marks.iter().map(|(sequence, ..)| Write::Delete(key(*sequence))).collect();
+            let entries = marks.into_iter().map(|(_, mark, stream)| (mark, stream)).collect();
+            self.transact(Vec::new(), writes, Pending::Mark { sensor: sensor.clone(), entries });
         }
     }
 
@@ -177,13 +194,19 @@ impl Arbiter {
         self.pump(sensor);
     }
 
-    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, entry: EntryId, stream: StreamId, reply: &Reply) {
+    pub(super) fn mark_answered(&mut self, sensor: &SensorRef, entries: Vec<(EntryId, StreamId)>, reply: &Reply) {
         let Some(leadership) = self.leader() else { return };
         let log = &mut leadership.sensor(sensor).log;
-        if matches!(reply, Reply::Applied { .. }) {
-            if let Some(stored) = &mut log.stored {
-                stored.unapplied.retain(|unapplied| unapplied.id != entry);
-            }
+        log.marking = false;
+        if !matches!(reply, Reply::Applied { .. }) {
+            log.marks.extend(entries);
+            self.pump(sensor);
+            return;
+        }
+        if let Some(stored) = &mut log.stored {
+            stored.unapplied.retain(|unapplied| entries.iter().all(|(entry, _)| *entry != unapplied.id));
+        }
+        for (entry, stream) in entries {
             if self.discarded(sensor, entry, Answer::Done)
                 && let Some(holder) = self.holder_stream(sensor).filter(|holder| *holder != stream)
             {
@@ -191,8 +214,6 @@ impl Arbiter {
                 self.marked(sensor, entry, holder);
             }
             self.marked(sensor, entry, stream);
-        } else {
-            log.marks.insert(entry, stream);
         }
         self.pump(sensor);
     }

@@ -120,8 +120,8 @@ pub(super) enum Pending {
     Cache { sensor: SensorRef },
     /// A commit under way.
     Commit { sensor: SensorRef, entry: EntryId },
-    /// A mark under way.
-    Mark { sensor: SensorRef, entry: EntryId, stream: StreamId },
+    /// Marks under way, and who said each.
+    Mark { sensor: SensorRef, entries: Vec<(EntryId, StreamId)> },
 }
 
 impl Arbiter {
@@ -271,7 +271,7 @@ impl Arbiter {
             (Pending::Prepare { sensor }, reply) => self.prepared(now, request, &sensor, reply),
             (Pending::Cache { sensor }, reply) => self.cached(&sensor, reply),
             (Pending::Commit { sensor, entry }, reply) => self.commit_answered(&sensor, entry, &reply),
-            (Pending::Mark { sensor, entry, stream }, reply) => self.mark_answered(&sensor, entry, stream, &reply),
+            (Pending::Mark { sensor, entries }, reply) => self.mark_answered(&sensor, entries, &reply),
             (Pending::Minor(_), Reply::Applied { .. }) => {}
             (Pending::Minor(writes), _) => leadership.unwritten.extend(writes),
         }
@@ -291,7 +291,7 @@ impl Arbiter {
         match pending {
             Pending::Commit { sensor, entry } => self.commit_answered(&sensor, entry, &Reply::Unknown),
             Pending::Prepare { sensor } => self.prepared(now, request, &sensor, Reply::Unknown),
-            Pending::Mark { sensor, entry, stream } => self.mark_answered(&sensor, entry, stream, &Reply::Unknown),
+            Pending::Mark { sensor, entries } => self.mark_answered(&sensor, entries, &Reply::Unknown),
             Pending::Minor(writes) => {
                 if let Some(leadership) = self.leader() {
                     leadership.unwritten.extend(writes);

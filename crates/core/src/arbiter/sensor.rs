@@ -109,6 +109,8 @@ pub(super) struct Log {
     pub(super) unanswered: bool,
     /// Marks to be stored, and who said them.
     pub(super) marks: BTreeMap<EntryId, StreamId>,
+    /// Some of them are being stored.
+    pub(super) marking: bool,
     /// Entries that an operator has discarded, and whom to answer.
     pub(super) discards: BTreeMap<EntryId, u64>,
 }

@@ -254,6 +254,28 @@ fn a_stored_mark_is_confirmed() {
     assert_eq!(rig.answer(next, Reply::Applied { version: 501 }), [send(A, marked)]);
 }
 
+#[test]
+fn marks_are_stored_in_order_one_transaction_after_the_other() {
+    let (mut rig, request) = committing();
+    rig.answer(request, Reply::Applied { version: 500 });
+    let second = rig.request();
+    rig.hear(A, commit(entry(2, Some(1), 2)));
+    rig.answer(second, Reply::Applied { version: 501 });
+    let mark = |id: u128| ToArbitrator::Mark { sensor: x(), entry: EntryId(id) };
+    let marked = |id: u128| send(A, ToContainer::Marked { sensor: x(), entry: EntryId(id) });
+    let deletes = |sequence| {
+        let writes = vec![Write::Delete(Key::Entry(x(), sequence))];
+        Request::Transact(Transaction { token: token(1), checks: Vec::new(), writes })
+    };
+    let first = rig.request();
+    assert_eq!(rig.hear(A, mark(1)), [ask(first, deletes(1))]);
+    // The second one waits: alone, it would leave the first to be applied after it.
+    assert_eq!(rig.hear(A, mark(2)), []);
+    let next = rig.request();
+    assert_eq!(rig.answer(first, Reply::Applied { version: 502 }), [marked(1), ask(next, deletes(2))]);
+    assert_eq!(rig.answer(next, Reply::Applied { version: 503 }), [marked(2)]);
+}
+
 fn discard(id: u128) -> Event {
     Event::Operator { request: 5, who: "op".into(), at: 5, verb: Verb::Discard { sensor: x(), entry: EntryId(id) } }
 }
