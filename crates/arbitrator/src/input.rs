@@ -3,6 +3,7 @@
 use st2sa_core::arbiter::{Answer, ContainerView, Phase, SensorView, StoreSeen, Verb};
 use st2sa_core::engine::{Electors, Intent, Journal, LeaderSeen, Reply, Token};
 use st2sa_core::names::{ArbitratorId, ContainerName, RequestId, SensorRef, StreamId, Term};
+use st2sa_core::time::Time;
 use st2sa_proto::{FromArbitrator, FromContainer, FromPeer};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -74,6 +75,8 @@ pub(crate) struct View {
     pub(crate) leader: Option<LeaderSeen>,
     /// Whether it may lead, as far as it knows.
     pub(crate) is_elector: bool,
+    /// Until when it does not even try.
+    pub(crate) keeps_still: Option<Time>,
     /// The store, for people.
     pub(crate) engine: String,
     /// Who may campaign, and how the leadership stands with the store: as the leader knows it.

@@ -460,6 +460,7 @@ impl Shell {
             phase: self.arbiter.phase().copied(),
             leader: self.arbiter.leader_seen().cloned(),
             is_elector: self.arbiter.is_elector(),
+            keeps_still: self.arbiter.keeps_still(),
             engine: self.engine.describe(),
             electors: self.arbiter.electors().map(|(electors, store)| (electors.clone(), store)),
             sensors: self.arbiter.sensors(),

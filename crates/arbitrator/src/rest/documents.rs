@@ -77,7 +77,10 @@ pub(super) fn status(view: &View, me: &str, up: Duration) -> Status {
         None if view.leader.is_none() && !view.is_elector => {
             "may not lead: not in the store's list of electors".to_owned()
         }
-        None => "standing by".to_owned(),
+        None => match view.keeps_still.filter(|until| view.leader.is_none() && *until > clock::now()) {
+            Some(until) => format!("it has just started, and keeps still for {} more", until.since(clock::now())),
+            None => "standing by".to_owned(),
+        },
         Some(Phase::Reading) => "reading the register".to_owned(),
         Some(Phase::Waiting(until)) => {
             format!("waiting for registered containers, {} more at the most", until.since(clock::now()))

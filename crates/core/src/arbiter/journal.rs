@@ -59,14 +59,14 @@ impl Arbiter {
         if log.commits.is_empty() && log.marks.is_empty() || log.reading || log.writing.is_some() {
             return;
         }
-        let Some(stored) = &log.stored else {
+        if log.stored.is_none() {
             log.reading = true;
             let request = self.ask(Request::ReadJournal { sensor: sensor.clone() });
             if let Some(leadership) = self.leader() {
                 leadership.pending.insert(request, Pending::Cache { sensor: sensor.clone() });
             }
             return;
-        };
+        }
         let head = log.commits.front().cloned();
         if !log.marking {
             self.mark(sensor);

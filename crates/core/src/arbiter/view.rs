@@ -138,6 +138,14 @@ impl Arbiter {
         }
     }
 
+    /// Until when it campaigns for nothing, since it has just started: it may have given its word before that (rule 11).
+    pub fn keeps_still(&self) -> Option<Time> {
+        match &self.role {
+            Role::Follower(follower) => Some(follower.not_before),
+            Role::Leader(_) => None,
+        }
+    }
+
     /// Who leads, as last seen.
     pub fn leader_seen(&self) -> Option<&LeaderSeen> {
         self.seen.as_ref()
