@@ -36,7 +36,7 @@ pub enum Pack {
     /// `saver.Saver`: the same the other way round: it stores the last number, then dispatches the three.
     Saver,
     /// `ill.Ill`: a ticker that from [`Pack::fall_ill`] on does in its polls what `how` names (a method of it: `hangs`,
-    /// `raises`, `dies`, `exits`, `hogs`, `floods`) on the container `on`; on every one, if that is empty.
+    /// `raises`, `dies`, `exits`, `hogs`, `floods`, `overflows`, `goes_on`, `swells`) on the container `on`; on every one, if that is empty.
     Ill {
         /// What goes wrong.
         how: &'static str,

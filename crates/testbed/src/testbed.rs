@@ -212,11 +212,17 @@ impl Testbed {
     /// keep nobody else from writing.
     #[track_caller]
     pub fn container_with_own_file(&self, name: &str, flags: &[&str]) -> Program {
+        self.container_with_sink(name, &format!("file:{}", self.own_file(name).display()), flags)
+    }
+
+    /// Starts a container whose triggers go there.
+    #[track_caller]
+    pub fn container_with_sink(&self, name: &str, sink: &str, flags: &[&str]) -> Program {
         let own = self.container_flags(name, name);
-        let dispatch = format!("--dispatch=file:{}", self.own_file(name).display());
-        let flags =
-            own.iter().filter(|flag| !flag.starts_with("--dispatch=")).map(String::as_str).chain(flags.iter().copied());
-        self.program(name, &flags.chain([dispatch.as_str()]).collect::<Vec<_>>())
+        let dispatch = format!("--dispatch={sink}");
+        let own = own.iter().filter(|flag| !flag.starts_with("--dispatch=")).map(String::as_str);
+        let flags = own.chain(flags.iter().copied()).chain([dispatch.as_str()]);
+        self.program(name, &flags.collect::<Vec<_>>())
     }
 
     /// Where its triggers go.

@@ -66,3 +66,43 @@ fn play<'a>(bed: &'a Testbed, policy: &str, strikes: &[Strike], seed: u64) -> Ex
     }
     exactness
 }
+
+/// While the sink is away what was committed waits in the journal; an operator sees it, and may set an entry aside.
+#[test]
+fn what_waits_is_listed_and_can_be_set_aside() {
+    let (bed, source) = (testbed(), Source::start());
+    bed.add_packs(&[Pack::Cursor], &source);
+    let _arbitrator = bed.arbitrator(&[]);
+    // Nobody listens there.
+    let away = format!("http://127.0.0.1:{}/", st2sa_testbed::free_port());
+    let _container = bed.container_with_sink("a", &away, &[]);
+    let path = "/v1/sensors/cursor.Cursor/effects";
+    let waits = || {
+        let (_, entries) = bed.document(path).filter(|(status, _)| *status == 200)?;
+        entries.as_array().cloned().filter(|entries| entries.len() >= 2)
+    };
+    let entries = bed.eventually(SETTLES, "entries wait", waits);
+    let first = &entries[0];
+    assert_eq!(first["effects"].as_array().map(Vec::len), Some(4), "three triggers and a write: {first}");
+    let id = first["id"].as_str().unwrap().to_owned();
+    let ask = |arguments: &[&str]| {
+        let arbitrator = format!("--arbitrator={}", bed.listen());
+        let mut asked = bed.program("effects", &[&["effects", "cursor.Cursor", &arbitrator], arguments].concat());
+        (asked.wait(SETTLES).code(), asked.output(), asked.log())
+    };
+    let (code, listed, _) = ask(&[]);
+    assert!(
+        code == Some(0) && listed.contains(&id) && listed.contains("3 triggers, the first cursor.number"),
+        "{listed}"
+    );
+    let (code, _, said) = ask(&["--discard", &id]);
+    assert!(code == Some(2) && said.contains("add --yes"), "{said}");
+    let (code, printed, said) = ask(&["--discard", &id, "--yes"]);
+    assert!(code == Some(0) && printed.contains("cursor.number") && said.contains("is discarded"), "{printed}{said}");
+    bed.eventually(SETTLES, "it is gone", || {
+        let (_, entries) = bed.document(path)?;
+        (!entries.to_string().contains(&id)).then_some(())
+    });
+    let (code, _, said) = ask(&["--discard", &id, "--yes"]);
+    assert!(code == Some(1) && said.contains("no entry"), "{said}");
+}

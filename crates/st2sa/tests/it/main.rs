@@ -24,6 +24,7 @@ mod many;
 mod names;
 mod odd;
 mod orders;
+mod overload;
 mod registry;
 mod scene;
 mod session;

@@ -9,6 +9,8 @@ from st2reactor.sensor.base import PollingSensor
 from at_source import AtSource
 
 FLOOD_LINES = 50_000
+# More than one poll may dispatch.
+TRIGGERS = 100_001
 MEBIBYTE = 1 << 20
 # More than any bound that a test sets; the machine has it, should no bound be set.
 HOG_MEBIBYTES = 512
@@ -43,6 +45,17 @@ class Ill(PollingSensor):
 
     def hogs(self):
         self._hoard = [bytearray(MEBIBYTE) for _ in range(HOG_MEBIBYTES)]
+
+    def overflows(self):
+        for number in range(TRIGGERS):
+            self.sensor_service.dispatch(trigger="ill.polled", payload={"number": number})
+
+    def goes_on(self):
+        while True:
+            self.sensor_service.dispatch(trigger="ill.polled", payload={"text": "x" * 1000})
+
+    def swells(self):
+        self.sensor_service.dispatch(trigger="ill.polled", payload={"text": "x" * (10 * MEBIBYTE)})
 
     def floods(self):
         for number in range(FLOOD_LINES):
