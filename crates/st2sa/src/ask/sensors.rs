@@ -357,6 +357,7 @@ sensor   rss.FeedSensor
 kind     polling
 status   ACTIVE on node-1
 fence    5.12
+effects  journal: the policy says so
 
 CONTAINER  STATUS   STATE    LAST POLL  TOOK   POLLS  ERRORS  TRIGGERS   PID
 node-1     ACTIVE   running  0.2 s ago  31 ms   8120       2        40  4211
@@ -418,7 +419,7 @@ linux.FileWatchSensor  STANDBY  -          failing           -                0 
     fn a_sensor_that_nobody_offers_says_so() {
         let sensor = Sensor { instances: vec![], active: None, ..sensors().remove(0) };
         let text = table::finished(&in_detail(&sensor, 80), false);
-        assert!(text.ends_with("fence    5.12\n\nno container offers it\n"), "{text}");
+        assert!(text.ends_with("fence    5.12\neffects  journal: the policy says so\n\nno container offers it\n"), "{text}");
     }
 
     #[test]

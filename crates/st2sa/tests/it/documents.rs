@@ -7,7 +7,8 @@ use st2sa_testbed::{Pack, Program};
 
 use crate::scene::{SETTLES, Scene};
 
-const SENSOR: &[&str] = &["ref", "kind", "status", "active", "fence", "paused", "failing", "instances"];
+const SENSOR: &[&str] =
+    &["ref", "kind", "status", "active", "fence", "paused", "failing", "effects", "effects_why", "instances"];
 const INSTANCE: &[&str] = &[
     "container",
     "status",
