@@ -79,7 +79,7 @@ impl Door {
     /// # Errors
     /// When others could reach the port and it has neither TLS nor anything to know them by; when files are missing or wrong.
     pub fn open(files: DoorFiles, listen: SocketAddr) -> Result<Self, DoorError> {
-        check(&files, listen)?;
+        files.check(listen)?;
         let inner = Inner::read(&files)?;
         let inner = RwLock::new(Arc::new(inner));
         Ok(Self { files, inner, refused: AtomicU64::new(0), said: AtomicI64::new(0), unusable: AtomicBool::new(false) })
@@ -278,6 +278,16 @@ pub(crate) fn holder(connection: &rustls::ServerConnection) -> Option<Result<Ide
     Some(authority::holder(certificate))
 }
 
+impl DoorFiles {
+    /// Whether these go together, and suffice for a port there. They are not read.
+    ///
+    /// # Errors
+    /// When they do not, with what is missing.
+    pub fn check(&self, listen: SocketAddr) -> Result<(), DoorError> {
+        check(self, listen)
+    }
+}
+
 fn check(files: &DoorFiles, listen: SocketAddr) -> Result<(), DoorError> {
     let wrong = |problem: &str| Err(DoorError::Options(problem.to_owned()));
     match (&files.certificate, &files.key) {
@@ -296,8 +306,8 @@ fn check(files: &DoorFiles, listen: SocketAddr) -> Result<(), DoorError> {
     }
     let problem = format!(
         "to listen at {listen}, which others can reach, it needs `tls_cert_file` and `tls_key_file`, and `tls_ca_file` or \
-         `tokens_file` to know others by (`st2sa certificate --help` and `st2sa token --help` make them); 127.0.0.1 and ::1 \
-         need none"
+         `tokens_file` to know others by (`st2sa certificate --help` and `st2sa token --help` make them); loopback, \
+         127.0.0.1 and ::1, needs none"
     );
     Err(DoorError::Options(problem))
 }

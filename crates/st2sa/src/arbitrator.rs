@@ -150,7 +150,11 @@ impl ArbitratorSettings {
         let store = settings.get::<StoreUrl>(None, "coordination", "url").map(|url| url.0);
         let wanted = wants_registry(settings);
         let registry = store.clone().filter(|_| wanted);
+        let listen = listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0);
         let (door, keys) = flags.doors.read(settings, ARBITRATOR);
+        if let Err(error) = door.check(listen) {
+            settings.wrong(format!("{}: {error}", settings.source(ARBITRATOR, "listen")));
+        }
         if store.is_some() && door.tokens.is_some() && door.authority.is_none() && keys.token.is_none() {
             let problem = "arbitrators that share a store go to each other: beside `tokens_file` each needs `tls_ca_file`, or a \
                            `token_file` with a token of the role `arbitrator`";
@@ -159,7 +163,7 @@ impl ArbitratorSettings {
         settings.get::<String>(None, "coordination", "lock_timeout");
         settings.finish()?;
         Ok(Options {
-            listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9110)), |listen| listen.0),
+            listen,
             door,
             keys,
             data_folder: data_folder.unwrap_or_else(|| PathBuf::from("/var/lib/st2sa/arbitrator")),

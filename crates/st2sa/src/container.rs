@@ -170,7 +170,11 @@ impl ContainerSettings {
         let available = settings.get::<Flag>(self.no_ha.then_some("False"), CONTAINER, "ha");
         let listen = settings.get::<Listen>(self.listen.as_deref(), CONTAINER, "listen");
         let advertise = settings.get::<HostPort>(self.advertise.as_deref(), CONTAINER, "advertise");
+        let listen = listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9111)), |listen| listen.0);
         let (door, keys) = self.doors.read(settings, CONTAINER);
+        if let Err(error) = door.check(listen) {
+            settings.wrong(format!("{}: {error}", settings.source(CONTAINER, "listen")));
+        }
         if keys.token.is_some() && !keys.tls {
             let problem = "a token is not shown without TLS: beside `token_file` it needs `tls_ca_file`, whose certificates it \
                            trusts (or `system`)";
@@ -201,7 +205,7 @@ impl ContainerSettings {
             packs: Arc::default(),
             source: Source { folders, partition, node: name.clone() },
             state_folder,
-            listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9111)), |listen| listen.0),
+            listen,
             advertise: advertise.map(|advertise| advertise.0),
             door,
             keys,

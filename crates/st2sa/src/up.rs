@@ -18,7 +18,7 @@ use clap::Args;
 use rustix::process::Signal;
 use st2sa_machine::signals;
 
-use crate::arbitrator::Listen;
+use crate::arbitrator::Loopback;
 use crate::settings::{BadSetting, masked};
 use narrator::Narrator;
 use program::{Plan, Program};
@@ -104,7 +104,7 @@ pub(crate) fn run(options: UpOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn check(options: &UpOptions) -> anyhow::Result<()> {
-    Listen::from_str(&options.listen.to_string())
+    Loopback::from_str(&options.listen.to_string())
         .map_err(|error| BadSetting::new(format!("--listen is `{}`: {error}", options.listen)))?;
     if options.containers == 0 || options.containers > CONTAINERS_AT_MOST {
         let problem = format!("--containers is {}: 1 to {CONTAINERS_AT_MOST} are allowed", options.containers);

@@ -419,7 +419,10 @@ linux.FileWatchSensor  STANDBY  -          failing           -                0 
     fn a_sensor_that_nobody_offers_says_so() {
         let sensor = Sensor { instances: vec![], active: None, ..sensors().remove(0) };
         let text = table::finished(&in_detail(&sensor, 80), false);
-        assert!(text.ends_with("fence    5.12\neffects  journal: the policy says so\n\nno container offers it\n"), "{text}");
+        assert!(
+            text.ends_with("fence    5.12\neffects  journal: the policy says so\n\nno container offers it\n"),
+            "{text}"
+        );
     }
 
     #[test]
