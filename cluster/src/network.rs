@@ -41,7 +41,8 @@ impl Network {
         let addresses = (11..).map(|last| Ipv4Addr::new(10, 77, 0, last));
         let network = Self { machines: machines.iter().copied().zip(addresses).collect(), cut: BTreeSet::new() };
         for (machine, address) in &network.machines {
-            let (space, link) = (format!("{PREFIX}{machine}"), format!("{PREFIX}{machine}"));
+            // The kernel takes fifteen letters for the name of a link.
+            let (space, link) = (format!("{PREFIX}{machine}"), format!("{PREFIX}{}", address.octets()[3]));
             run("ip", &["netns", "add", &space]);
             run("ip", &["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &space]);
             run("ip", &["link", "set", &link, "master", &bridge, "up"]);

@@ -66,7 +66,8 @@ async fn inside(folder: &Path) -> io::Result<Option<ExitStatus>> {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--"]).arg(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1).collect::<Vec<OsString>>());
-    command.env(INSIDE, "yes").env("TMPDIR", folder);
+    // What fails says what was waited for, and what the logs say last: where in here that was is of no use.
+    command.env(INSIDE, "yes").env("TMPDIR", folder).env("RUST_BACKTRACE", "0");
     processes::die_with_parent(&mut command);
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut child = tokio::process::Command::from(command).spawn()?;
