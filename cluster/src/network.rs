@@ -130,8 +130,9 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for machine in self.machines.keys() {
-            // A namespace takes its end of the link with it, and so the other one.
+        for (machine, address) in &self.machines {
+            // A namespace that is deleted goes when the kernel finds the time, and its link with it: the next one needs the name.
+            let _ = quietly("ip", &["link", "delete", &format!("{PREFIX}{}", address.octets()[3])]);
             let _ = quietly("ip", &["netns", "delete", &format!("{PREFIX}{machine}")]);
         }
     }

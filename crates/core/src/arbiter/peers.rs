@@ -220,6 +220,25 @@ impl Arbiter {
         self.outbox.push(Command::Peer { to: leader, message: ToPeer::Stranded { containers } });
     }
 
+    /// Every container is lost, and at the same time every other elector fell silent: it is this leader that is cut off from all
+    /// but the store, and whom containers greet instead cannot tell it so. Somebody else should lead. Where the others had
+    /// been silent for long before, they are dead, and nobody else would.
+    pub(super) fn give_up_alone(&mut self, now: Time) {
+        let timing = self.config.timing.clone();
+        // Two greetings, and the time for an answer.
+        let silence = timing.leader_ttl * 2 + timing.heartbeat;
+        let me = self.config.me.clone();
+        let Some(leadership) = self.leader() else { return };
+        let Some(deserted_at) = leadership.deserted_at else { return };
+        let seen = |peer: &ArbitratorId| leadership.peers_seen.get(peer).copied().unwrap_or(leadership.elected_at);
+        let last = leadership.electors.0.members.iter().filter(|member| **member != me).map(seen).max();
+        let Some(last) = last else { return };
+        let together = last + silence + timing.outlast(timing.session_ttl) >= deserted_at;
+        if !leadership.store_away && now >= last + silence && together {
+            self.resign(now, now + BARRED_AFTER_STRANDED);
+        }
+    }
+
     /// More containers are stranded with a standby than are bound here: somebody else should lead.
     fn on_stranded(&mut self, now: Time, containers: usize) {
         let timing = &self.config.timing;
