@@ -43,7 +43,7 @@ impl Scene {
 }
 
 /// All of them. What turns fail-safe on comes last: it stays on.
-pub(crate) const ALL: [Scene; 16] = [
+pub(crate) const ALL: [Scene; 17] = [
     scene("store-leader-cut", store::leader_cut_off).short(),
     scene("store-follower-cut", store::follower_cut_off),
     scene("store-leader-killed", store::leader_killed).short(),
@@ -59,7 +59,8 @@ pub(crate) const ALL: [Scene; 16] = [
     scene("away-but-from-one-standby", away::but_from_one_standby).with_fail_safe(),
     scene("away-newcomer-reaches-store", away::newcomer_reaches_store).with_fail_safe(),
     scene("away-standby-restarts", away::standby_restarts).with_fail_safe(),
-    scene("away-leader-and-one-way", away::store_unheard).with_fail_safe(),
+    scene("away-store-unheard", away::store_unheard).with_fail_safe(),
+    scene("away-after-parted", away::after_arbitrators_were_parted).with_fail_safe(),
 ];
 
 /// How long polling may pause when another arbitrator comes to lead, and nothing else is wrong: until it leads, until it adopts
@@ -88,8 +89,11 @@ fn stranded() -> Duration {
     Duration::from_millis(2_600 + 1_000)
 }
 
-/// How long it takes until a leader that neither arbitrators nor containers reach has given up: its containers are struck, no
-/// other elector has answered for two greetings, a greeting is every `leader_ttl`; then another one leads.
+/// How long polling may pause where neither arbitrators nor containers reach the leader, and the store does: until it has struck
+/// its containers (2.6 s), and no other elector has answered for two greetings (one every `leader_ttl`) and a heartbeat, it looks
+/// at every renewal; then it gives up, and another one leads.
 fn isolated(which: Which) -> Duration {
-    stranded() + which.leads_within() * 2 + passes_on(which)
+    (which.leader_ttl() * 2 + Duration::from_millis(400)).max(Duration::from_millis(2_600))
+        + which.leader_ttl() / 5
+        + passes_on(which)
 }

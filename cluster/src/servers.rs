@@ -31,6 +31,12 @@ pub(crate) enum Which {
 }
 
 impl Which {
+    /// How long a leadership lasts without a renewal; on ZooKeeper two thirds of a session, which is two ticks of the stock
+    /// two seconds.
+    pub(crate) fn leader_ttl(self) -> Duration {
+        Duration::from_millis(if self == Self::Zookeeper { 2_667 } else { 2_000 })
+    }
+
     /// How long a leadership among arbitrators may take to pass on: `leader_ttl` and a second; on ZooKeeper a session, a tick and a
     /// second, with ticks of the stock two seconds.
     pub(crate) fn leads_within(self) -> Duration {

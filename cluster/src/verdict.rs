@@ -58,7 +58,9 @@ impl Watch {
     /// Waits until everything is whole again, and says what was seen; the scene fails if any of it is wrong.
     #[track_caller]
     pub(crate) fn end(self, cluster: &Cluster, moves: Moves) -> Verdict {
+        let healed = Instant::now();
         let after = cluster.until_whole();
+        let whole = healed.elapsed();
         let (polls, until) = (cluster.source.polls(), Instant::now());
         let gap = |sensor: &String| longest_gap(&polls, sensor, self.since, until);
         let pause = cluster.sensors.iter().map(gap).max().unwrap_or_default();
@@ -68,13 +70,15 @@ impl Watch {
         let bad = late || !overlaps.is_empty() || (moves == Moves::None && moved > 0);
         let verdict = if bad { "FAIL" } else { "PASS" };
         let mut line = format!(
-            "{verdict}  {}: polling paused for {} at the most (bound {} and {}), {moved} of {} sensors moved, {} overlaps",
+            "{verdict}  {}: polling paused for {} at the most (bound {} and {}), {moved} of {} sensors moved, {} overlaps, whole again {} \
+             after healing",
             self.what,
             Seconds(pause),
             Seconds(self.bound),
             Seconds(SLACK),
             cluster.sensors.len(),
             overlaps.len(),
+            Seconds(whole),
         );
         for note in &self.notes {
             line = format!("{line}; {note}");

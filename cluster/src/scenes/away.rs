@@ -12,6 +12,10 @@ use crate::verdict::{Moves, Seconds, Verdict, Watch};
 
 /// How long the store is away: several leaderships and leases.
 const AWAY_FOR: Duration = Duration::from_secs(20);
+/// How long arbitrators are parted: TCP's waits have become long ones.
+const PARTED_FOR: Duration = Duration::from_secs(45);
+/// They are back on the list within this: a silent connection is given up, a greeting comes every `leader_ttl`.
+const LISTED_WITHIN: Duration = Duration::from_secs(8);
 
 /// From everybody: polling never stops, and the term is the same afterwards.
 pub(super) fn from_all(cluster: &mut Cluster) -> Verdict {
@@ -132,11 +136,32 @@ pub(super) fn standby_restarts(cluster: &mut Cluster) -> Verdict {
     watch.end(cluster, Moves::None)
 }
 
-/// What a promise lasts, and what whoever starts keeps still for: `leader_ttl` × 1.2 + 0.2 s; on ZooKeeper a leadership lasts two
-/// thirds of a session of four seconds.
+/// The leader is parted from the other arbitrators for so long that they are taken off the list and what is on its way between them
+/// is sent again only now and then; they are back on it soon after that is healed, and the store can be away again.
+pub(super) fn after_arbitrators_were_parted(cluster: &mut Cluster) -> Verdict {
+    let what = "the leader was parted from the other arbitrators for a while; then the store is away";
+    let (mut watch, leader, term) = watch(cluster, what, LEASE);
+    cluster.network.cut(&[ARBITRATORS[leader]], &ARBITRATORS);
+    Cluster::wait_out(PARTED_FOR);
+    cluster.network.heal();
+    let healed = Instant::now();
+    cluster.eventually(LISTED_WITHIN, "all are on the list again", || {
+        cluster.leading().filter(|(_, led)| led.electors.len() == ARBITRATORS.len())
+    });
+    watch.note(format!("all are electors again {} after that was healed", Seconds(healed.elapsed())));
+    cluster.network.cut(&STORES, &ARBITRATORS);
+    until_extended(cluster, leader, term);
+    Cluster::wait_out(LEASE * 3);
+    if !is_extended(cluster, leader, term) {
+        fail(format!("the leadership is not extended any more: {:?}", cluster.statuses()));
+    }
+    cluster.network.heal();
+    watch.end(cluster, Moves::None)
+}
+
+/// What a promise lasts, and what whoever starts keeps still for: `leader_ttl` × 1.2 + 0.2 s.
 fn keeps_still(cluster: &Cluster) -> Duration {
-    let ttl = if cluster.which == crate::servers::Which::Zookeeper { 4.0 * 2.0 / 3.0 } else { 2.0 };
-    Duration::from_secs_f64(ttl * 1.2 + 0.2)
+    cluster.which.leader_ttl() * 12 / 10 + Duration::from_millis(200)
 }
 
 /// Fail-safe is on, and everything whole.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use st2sa_proto::rest::word;
 
-use super::{LEASE, passes_on};
+use super::{isolated, passes_on};
 use crate::cluster::{ARBITRATORS, CONTAINERS, Cluster, WHOLE_WITHIN};
 use crate::failure::fail;
 use crate::servers::STORES;
@@ -49,7 +49,7 @@ pub(super) fn without_store(cluster: &mut Cluster) -> Verdict {
 
 /// From the other arbitrators and the containers: it reaches the store alone, and renews its leadership there.
 pub(super) fn with_store_alone(cluster: &mut Cluster) -> Verdict {
-    let bound = LEASE + super::isolated(cluster.which);
+    let bound = isolated(cluster.which);
     let what = "the leader's machine is cut off from arbitrators and containers, and reaches the store";
     let mut watch = Watch::of(cluster, what, bound);
     let (leader, term) = cluster.leader();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LEASE, isolated, passes_on, stranded};
+use super::{LEASE, passes_on, stranded};
 use crate::cluster::{ARBITRATORS, CONTAINERS, Cluster};
 use crate::network::Machine;
 use crate::verdict::{Moves, Seconds, Verdict, Watch};
@@ -43,7 +43,7 @@ pub(super) fn leader_unheard_by_containers(cluster: &mut Cluster) -> Verdict {
 
 fn unreachable_one_way(cluster: &mut Cluster, what: &str, cut: fn(&mut Cluster, Machine)) -> Verdict {
     let bound = LEASE + stranded() + passes_on(cluster.which);
-    let mut watch = Watch::of(cluster, what, bound.max(isolated(cluster.which)));
+    let mut watch = Watch::of(cluster, what, bound);
     let (leader, term) = cluster.leader();
     let since = Instant::now();
     cut(cluster, ARBITRATORS[leader]);
