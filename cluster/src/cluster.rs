@@ -35,7 +35,7 @@ const CONTAINERS_PORT: u16 = 9111;
 /// Everything that runs. Programs go before the network and the store.
 pub(crate) struct Cluster {
     pub(crate) arbitrators: Vec<Program>,
-    _containers: Vec<Program>,
+    containers: Vec<Program>,
     pub(crate) source: Source,
     pub(crate) bed: Testbed,
     pub(crate) sensors: Vec<String>,
@@ -60,7 +60,7 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let mut cluster = Self {
             arbitrators: Vec::new(),
-            _containers: Vec::new(),
+            containers: Vec::new(),
             source,
             bed,
             sensors: packs.into_iter().flat_map(Pack::sensors).collect(),
@@ -71,7 +71,7 @@ impl Cluster {
             which,
         };
         cluster.arbitrators = ARBITRATORS.into_iter().map(|machine| cluster.arbitrator(machine)).collect();
-        cluster._containers = CONTAINERS.into_iter().map(|machine| cluster.container(machine)).collect();
+        cluster.containers = CONTAINERS.into_iter().map(|machine| cluster.container(machine)).collect();
         cluster.until_whole();
         cluster
     }
@@ -250,9 +250,8 @@ impl Cluster {
             if since.elapsed() > bound {
                 let statuses = self.statuses();
                 let brief: Vec<String> = statuses.iter().map(|(number, status)| brief(*number, status)).collect();
-                let sensors: Option<serde_json::Value> = statuses
-                    .iter()
-                    .find_map(|(number, _)| self.document(ARBITRATORS[*number], rest::SENSORS));
+                let sensors: Option<serde_json::Value> =
+                    statuses.iter().find_map(|(number, _)| self.document(ARBITRATORS[*number], rest::SENSORS));
                 let sensors = sensors.unwrap_or_default();
                 // The testbed knows the logs, and shows them.
                 let what = format!("{what} (waited for {bound:?})\n{}\nsensors: {sensors}", brief.join("\n"));
@@ -286,8 +285,7 @@ fn authority(bed: &Testbed) -> PathBuf {
 
 #[track_caller]
 fn issue(bed: &Testbed, name: &str, role: Role, host: &str) -> Written {
-    let wanted =
-        Wanted { name: name.to_owned(), role, hosts: vec![host.to_owned()], sensors: Vec::new(), days: 30 };
+    let wanted = Wanted { name: name.to_owned(), role, hosts: vec![host.to_owned()], sensors: Vec::new(), days: 30 };
     authority::issue(&bed.folder().join("ca"), bed.folder(), &wanted, true).or_fail("issue a certificate")
 }
 

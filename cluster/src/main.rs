@@ -51,7 +51,9 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.list {
-        scenes::ALL.iter().for_each(|scene| println!("{}", scene.name));
+        for scene in &scenes::ALL {
+            println!("{}", scene.name);
+        }
         return ExitCode::SUCCESS;
     }
     if let Some(unknown) = cli.scenes.iter().find(|name| !scenes::ALL.iter().any(|scene| scene.name == **name)) {
@@ -106,15 +108,12 @@ fn play_on(which: Which, binary: &Path, cli: &Cli) -> usize {
             let verdict = (scene.play)(&mut cluster);
             (cluster, verdict)
         }));
-        match played {
-            Ok((cluster, verdict)) => {
-                println!("{verdict}");
-                standing = Some(cluster);
-            }
-            Err(_) => {
-                println!("FAIL  {} (after {}; what is wrong is above)", scene.name, Seconds(began.elapsed()));
-                failed += 1;
-            }
+        if let Ok((cluster, verdict)) = played {
+            println!("{verdict}");
+            standing = Some(cluster);
+        } else {
+            println!("FAIL  {} (after {}; what is wrong is above)", scene.name, Seconds(began.elapsed()));
+            failed += 1;
         }
     }
     failed

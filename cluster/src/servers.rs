@@ -294,9 +294,9 @@ fn four_letters(address: Ipv4Addr, command: &str) -> Option<String> {
     said(address, 2181, command, |_| false)
 }
 
-/// An inline command; the answer ends with the connection, which `QUIT` ends.
+/// An inline command, and a `PING`, whose answer shows that all of the command's is there.
 fn redis_says(address: Ipv4Addr, port: u16, command: &str) -> Option<String> {
-    said(address, port, &format!("{command}\r\nQUIT\r\n"), |text| text.ends_with("+OK\r\n"))
+    said(address, port, &format!("{command}\r\nPING\r\n"), |text| text.ends_with("+PONG\r\n"))
 }
 
 fn said(address: Ipv4Addr, port: u16, text: &str, is_all: impl Fn(&str) -> bool) -> Option<String> {

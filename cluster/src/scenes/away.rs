@@ -130,7 +130,11 @@ pub(super) fn standby_restarts(cluster: &mut Cluster) -> Verdict {
     if led - restarted < still {
         fail(format!("it led {} after its start, and keeps still for {}", Seconds(led - restarted), Seconds(still)));
     }
-    watch.note(format!("it led {} after its start, having kept still for {}", Seconds(led - restarted), Seconds(still)));
+    watch.note(format!(
+        "it led {} after its start, having kept still for {}",
+        Seconds(led - restarted),
+        Seconds(still)
+    ));
     cluster.until_all_poll(Instant::now(), watch.bound());
     cluster.network.heal();
     watch.end(cluster, Moves::None)
@@ -180,8 +184,7 @@ fn until_extended(cluster: &Cluster, leader: usize, term: u64) {
 }
 
 fn is_extended(cluster: &Cluster, leader: usize, term: u64) -> bool {
-    let extended = |status: &Status| {
-        status.role == word::LEADER && status.store == word::EXTENDED && status.term == term
-    };
+    let extended =
+        |status: &Status| status.role == word::LEADER && status.store == word::EXTENDED && status.term == term;
     cluster.status_at(ARBITRATORS[leader]).as_ref().is_some_and(extended)
 }

@@ -22,7 +22,10 @@ pub(super) fn leader_unheard_by_standbys(cluster: &mut Cluster) -> Verdict {
     cluster.until_all_poll(Instant::now(), watch.bound());
     cluster.network.heal();
     let (after, later) = cluster.leader();
-    watch.note(format!("{} the leader", if (after, later) == (leader, term) { "the same one is" } else { "another one is" }));
+    watch.note(format!(
+        "{} the leader",
+        if (after, later) == (leader, term) { "the same one is" } else { "another one is" }
+    ));
     watch.end(cluster, Moves::None)
 }
 

@@ -24,9 +24,10 @@ pub(super) fn follower_cut_off(cluster: &mut Cluster) -> Verdict {
 /// What leads the store is killed.
 pub(super) fn leader_killed(cluster: &mut Cluster) -> Verdict {
     let server = cluster.servers.leader();
-    let watch = watch(cluster, "the store's leader is killed");
+    let mut watch = watch(cluster, "the store's leader is killed");
     cluster.servers.kill(server);
     goes_on_without(cluster, &watch);
+    watch.note(format!("{} leads the store after {}", STORES[cluster.servers.leader()], STORES[server]));
     cluster.servers.start_again(server);
     watch.end(cluster, Moves::None)
 }
