@@ -43,7 +43,7 @@ impl Scene {
 }
 
 /// All of them. What turns fail-safe on comes last: it stays on.
-pub(crate) const ALL: [Scene; 17] = [
+pub(crate) const ALL: [Scene; 18] = [
     scene("store-leader-cut", store::leader_cut_off).short(),
     scene("store-follower-cut", store::follower_cut_off),
     scene("store-leader-killed", store::leader_killed).short(),
@@ -61,6 +61,7 @@ pub(crate) const ALL: [Scene; 17] = [
     scene("away-standby-restarts", away::standby_restarts).with_fail_safe(),
     scene("away-store-unheard", away::store_unheard).with_fail_safe(),
     scene("away-after-parted", away::after_arbitrators_were_parted).with_fail_safe(),
+    scene("leader-lost-after-parted", away::leader_lost_after_parted).with_fail_safe(),
 ];
 
 /// How long polling may pause when another arbitrator comes to lead, and nothing else is wrong: until it leads, until it adopts

@@ -14,8 +14,8 @@ use crate::verdict::{Moves, Seconds, Verdict, Watch};
 const AWAY_FOR: Duration = Duration::from_secs(20);
 /// How long arbitrators are parted: TCP's waits have become long ones.
 const PARTED_FOR: Duration = Duration::from_secs(45);
-/// They are back on the list within this: a silent connection is given up, a greeting comes every `leader_ttl`.
-const LISTED_WITHIN: Duration = Duration::from_secs(8);
+/// They talk again within this: a greeting comes every `leader_ttl`, and a connection is made anew.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// From everybody: polling never stops, and the term is the same afterwards.
 pub(super) fn from_all(cluster: &mut Cluster) -> Verdict {
@@ -140,19 +140,15 @@ pub(super) fn standby_restarts(cluster: &mut Cluster) -> Verdict {
     watch.end(cluster, Moves::None)
 }
 
-/// The leader is parted from the other arbitrators for so long that they are taken off the list and what is on its way between them
-/// is sent again only now and then; they are back on it soon after that is healed, and the store can be away again.
+/// The leader is parted from the other arbitrators for so long that TCP sends again only now and then what is on its way between
+/// them; soon after that is healed the store can be away.
 pub(super) fn after_arbitrators_were_parted(cluster: &mut Cluster) -> Verdict {
     let what = "the leader was parted from the other arbitrators for a while; then the store is away";
-    let (mut watch, leader, term) = watch(cluster, what, LEASE);
+    let (watch, leader, term) = watch(cluster, what, LEASE);
     cluster.network.cut(&[ARBITRATORS[leader]], &ARBITRATORS);
     Cluster::wait_out(PARTED_FOR);
     cluster.network.heal();
-    let healed = Instant::now();
-    cluster.eventually(LISTED_WITHIN, "all are on the list again", || {
-        cluster.leading().filter(|(_, led)| led.electors.len() == ARBITRATORS.len())
-    });
-    watch.note(format!("all are electors again {} after that was healed", Seconds(healed.elapsed())));
+    Cluster::wait_out(CONNECTED_WITHIN);
     cluster.network.cut(&STORES, &ARBITRATORS);
     until_extended(cluster, leader, term);
     Cluster::wait_out(LEASE * 3);
@@ -160,6 +156,22 @@ pub(super) fn after_arbitrators_were_parted(cluster: &mut Cluster) -> Verdict {
         fail(format!("the leadership is not extended any more: {:?}", cluster.statuses()));
     }
     cluster.network.heal();
+    watch.end(cluster, Moves::None)
+}
+
+/// The leader is parted from the other arbitrators, which are not taken off the list for that: it is lost, and another one leads.
+pub(super) fn leader_lost_after_parted(cluster: &mut Cluster) -> Verdict {
+    let what = "the leader is parted from the other arbitrators for a while, then killed";
+    let (mut watch, leader, term) = watch(cluster, what, passes_on(cluster.which));
+    cluster.network.cut(&[ARBITRATORS[leader]], &ARBITRATORS);
+    Cluster::wait_out(PARTED_FOR);
+    cluster.arbitrators[leader].end();
+    let killed = Instant::now();
+    let (led, ..) = cluster.until_another_leads(leader, term, watch.bound());
+    watch.note(format!("another one led after {}", Seconds(led - killed)));
+    cluster.until_all_poll(Instant::now(), watch.bound());
+    cluster.network.heal();
+    cluster.arbitrators[leader].restart();
     watch.end(cluster, Moves::None)
 }
 
