@@ -10,12 +10,15 @@
 //!   exit code is the simulation's.
 //!
 //! * `bench` builds the product in release and measures it on real processes (`bench/`). Nothing passes or fails by a time.
+//! * `cluster` plays scenes on clusters over network namespaces (`cluster/`), as root: links are cut, machines are lost. The exit
+//!   code is 1 if one of them failed.
 //!
 //! Every program is started in the workspace root, whatever the caller's directory. Rust, git and a C compiler have to
 //! be there; cargo-deny and ruff are installed into `target/tools` on first use. A missing Debian package is installed
 //! through `apt-get` when run as root, and named otherwise.
 
 mod bench;
+mod cluster;
 mod deny;
 mod fix;
 mod flags;
@@ -67,6 +70,18 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build the product, and play scenes with it on clusters over network namespaces, as root
+    ///
+    /// All of ARGS goes to the scenes: `cargo xtask cluster --help` shows what there is. The exit code is 1 if one of them failed.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  cargo xtask cluster --short\n  cargo xtask cluster --store zookeeper"
+    )]
+    Cluster {
+        /// What to play
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Check everything, change nothing: the gate that CI runs
     ///
     /// Runs every step even if an earlier one failed and closes with a table of them. Exits with 1 if any step
@@ -96,6 +111,7 @@ enum Task {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Bench { args } => bench::pass_through(&args),
+        Task::Cluster { args } => cluster::pass_through(&args),
         Task::Verify => verify::run(),
         Task::Fix => fix::run(),
         Task::Sim { args } => sim::pass_through(&args),

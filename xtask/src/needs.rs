@@ -42,6 +42,13 @@ pub(crate) const REDIS: Need = Need {
     probe: &["sh", "-c", "command -v redis-server && command -v redis-cli"],
 };
 
+/// Scenes on network namespaces.
+pub(crate) const NAMESPACES: Need = Need {
+    what: "iproute2 and nftables",
+    packages: &["iproute2", "nftables"],
+    probe: &["sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; command -v ip && command -v nft"],
+};
+
 /// Tests of the sink for it start servers of their own.
 pub(crate) const RABBITMQ: Need = Need {
     what: "RabbitMQ",

@@ -101,6 +101,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_connection_on_which_nothing_comes_is_given_up_for_another_one() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = ArbitratorId::new(format!("p@{}", listener.local_addr().unwrap()));
+        let caller = Caller::new(st2sa_doors::Keys::default()).unwrap();
+        let within = Duration::from_millis(100);
+        let mut peers = Peers::new(ArbitratorId::new("me@h:1"), caller, runtime.handle().clone(), within);
+        let mut accepted = Vec::new();
+        listener.set_nonblocking(true).unwrap();
+        let since = std::time::Instant::now();
+        // As when the network drops everything: the first one stands, and is silent.
+        while accepted.len() < 2 {
+            assert!(since.elapsed() < Duration::from_secs(30), "{} connections were made", accepted.len());
+            peers.tell(&to, ToPeer::Elector);
+            accepted.extend(listener.accept().ok());
+            std::thread::sleep(within);
+        }
+    }
+
+    #[test]
     fn the_others_are_learnt_by_what_they_say_and_the_oldest_are_forgotten() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let me = ArbitratorId::new("me@h:1");

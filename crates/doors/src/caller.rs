@@ -22,6 +22,11 @@ use crate::identity::{Identity, Role};
 use crate::verifier;
 use crate::{DoorError, pem};
 
+/// A connection for gRPC on which no ping is answered within this is given up, and made anew when it is next needed. Without, one
+/// whose network was away for a minute would be waited for by TCP for up to another minute once the network is back.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PONG_WITHIN: Duration = Duration::from_secs(2);
+
 /// Where keys are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
@@ -292,7 +297,10 @@ fn stamps(keys: &Keys) -> Vec<Option<(std::time::SystemTime, u64)>> {
 
 /// The connector speaks TLS itself, so that to tonic all is plain.
 fn endpoint(address: &str) -> Result<Endpoint, String> {
-    Endpoint::from_shared(format!("http://{address}")).map_err(|error| format!("`{address}` is no address: {error}"))
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| format!("`{address}` is no address: {error}"))?;
+    // Also while nothing is asked: what is asked next is to find a connection that stands.
+    Ok(endpoint.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN).keep_alive_while_idle(true))
 }
 
 /// An error and what caused it, in one line.

@@ -70,13 +70,19 @@ impl LoyalContainer {
     /// it is told to run it.
     #[track_caller]
     pub fn bound_to(arbitrator: SocketAddr, name: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{arbitrator}")).or_fail("name an arbitrator");
+        Self::bound_over(async move { endpoint.connect().await.map_err(|error| error.to_string()) }, name)
+    }
+
+    /// The same over a connection that is made in some other way, with TLS perhaps.
+    #[track_caller]
+    pub fn bound_over(connecting: impl Future<Output = Result<Channel, String>>, name: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .or_fail("start a runtime");
-        let endpoint = Endpoint::from_shared(format!("http://{arbitrator}")).or_fail("name an arbitrator");
-        let channel = runtime.block_on(endpoint.connect()).or_fail(format!("connect to {arbitrator}"));
+        let channel = runtime.block_on(connecting).or_fail("connect to an arbitrator");
         let heard = Arc::<Mutex<Heard>>::default();
         let sensor = SensorRef::new(format!("loyal.{name}"));
         let talk = Talk { name: ContainerName::new(name), sensor: sensor.clone(), heard: Arc::clone(&heard) };
@@ -91,7 +97,7 @@ impl LoyalContainer {
         while loyal.heard().statuses.is_empty() {
             let heard = loyal.heard();
             if since.elapsed() > GRANTED_WITHIN || heard.ended.is_some() {
-                fail(format!("{arbitrator} grants {name} nothing: {heard:?}"));
+                fail(format!("{name} is granted nothing: {heard:?}"));
             }
             std::thread::sleep(LOOK_EVERY);
         }

@@ -25,6 +25,7 @@ const RUN_MARK: &str = "ST2SA_TESTBED_RUN";
 pub struct Program {
     name: String,
     bed: Arc<Bed>,
+    through: Vec<String>,
     arguments: Vec<String>,
     runs: u32,
     child: Child,
@@ -32,11 +33,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts it, by the command line `through` if that is not empty: one that becomes what follows it.
     #[track_caller]
-    pub(crate) fn start(bed: &Arc<Bed>, name: &str, arguments: Vec<String>) -> Self {
-        let (child, process) = spawn(bed, name, &arguments, 1);
-        Self { name: name.to_owned(), bed: Arc::clone(bed), arguments, runs: 1, child, process }
+    pub(crate) fn start(bed: &Arc<Bed>, name: &str, through: Vec<String>, arguments: Vec<String>) -> Self {
+        let (child, process) = spawn(bed, name, &through, &arguments, 1);
+        Self { name: name.to_owned(), bed: Arc::clone(bed), through, arguments, runs: 1, child, process }
     }
 
     /// What its logs are called.
@@ -85,7 +86,7 @@ impl Program {
     pub fn restart(&mut self) {
         self.end();
         self.runs += 1;
-        (self.child, self.process) = spawn(&self.bed, &self.name, &self.arguments, self.runs);
+        (self.child, self.process) = spawn(&self.bed, &self.name, &self.through, &self.arguments, self.runs);
     }
 
     /// Kills it, it alone, and waits for that.
@@ -158,11 +159,18 @@ pub(crate) fn command_line(process: Process) -> Vec<String> {
 }
 
 #[track_caller]
-fn spawn(bed: &Bed, name: &str, arguments: &[String], run: u32) -> (Child, Process) {
+fn spawn(bed: &Bed, name: &str, through: &[String], arguments: &[String], run: u32) -> (Child, Process) {
     let open = |path: PathBuf| {
         File::options().create(true).append(true).open(&path).or_fail(format!("open `{}`", path.display()))
     };
-    let mut command = Command::new(&bed.binary);
+    let mut command = match through.split_first() {
+        Some((first, others)) => {
+            let mut command = Command::new(first);
+            command.args(others).arg(&bed.binary);
+            command
+        }
+        None => Command::new(&bed.binary),
+    };
     command.args(arguments).stdin(Stdio::null()).stdout(open(bed.output(name))).stderr(open(bed.log(name)));
     // What the developer has set for his own daemons is not meant here.
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ST2SA_")) {

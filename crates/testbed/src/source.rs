@@ -50,7 +50,13 @@ impl Source {
     /// Starts one on a free loopback port.
     #[track_caller]
     pub fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).or_fail("listen for sensors");
+        Self::start_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts one on a free port of this address, for sensors that are not on this loopback.
+    #[track_caller]
+    pub fn start_at(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).or_fail("listen for sensors");
         let address = listener.local_addr().or_fail("learn the source's address");
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);

@@ -233,8 +233,14 @@ impl Testbed {
     /// Starts the binary with these arguments. Its logs have this name, with a number if that is taken.
     #[track_caller]
     pub fn program(&self, name: &str, arguments: &[&str]) -> Program {
+        self.program_through(&[], name, arguments)
+    }
+
+    /// The same by a command line that becomes what follows it: `nsenter` and the like.
+    #[track_caller]
+    pub fn program_through(&self, through: &[String], name: &str, arguments: &[&str]) -> Program {
         let name = self.bed.fresh_name(name);
-        Program::start(&self.bed, &name, arguments.iter().copied().map(str::to_owned).collect())
+        Program::start(&self.bed, &name, through.to_vec(), arguments.iter().copied().map(str::to_owned).collect())
     }
 
     /// Sends a signal to a process of a program: a sensor's, a host, a guardian.

@@ -167,6 +167,12 @@ impl ZooKeeperServer {
             status.is_empty() || status.contains("State:\tT")
         })
     }
+
+    /// How a server with these lines in its configuration is started that keeps its data there.
+    #[track_caller]
+    pub fn recipe(data: &std::path::Path, lines: &str, folder: &tempfile::TempDir) -> Recipe {
+        recipe(data, lines, folder)
+    }
 }
 
 /// Debian's package is started by `java` itself: its script keeps to the one configuration in `/etc`.

@@ -85,6 +85,8 @@ pub(super) struct Leadership {
     pub(super) writes: u64,
     /// The register must be read again: a write to it has an unknown outcome, or was refused.
     pub(super) reread_at: Option<Time>,
+    /// Since when every container that there was has been struck, and none has bound itself again.
+    pub(super) deserted_at: Option<Time>,
     /// Small writes that failed: written again with a later renewal.
     pub(super) unwritten: Vec<Write>,
     pub(super) plan: crate::placement::Plan,
@@ -191,6 +193,7 @@ impl Arbiter {
     }
 
     fn lead(&mut self, now: Time) {
+        self.give_up_alone(now);
         self.renew(now);
         self.greet_peers(now);
         self.admit_newcomers();
@@ -505,6 +508,7 @@ impl Leadership {
             unwritten: Vec::new(),
             electors_tried: BTreeSet::new(),
             reread_at: None,
+            deserted_at: None,
             plan: crate::placement::Plan { placements: BTreeMap::new() },
         }
     }
@@ -559,6 +563,7 @@ impl Leadership {
         self.renewing.iter_mut().for_each(|(_, sent_at)| f(sent_at));
         self.asked.values_mut().for_each(|extension| f(&mut extension.asked_at));
         self.reread_at.iter_mut().for_each(&mut *f);
+        self.deserted_at.iter_mut().for_each(&mut *f);
         if let Phase::Waiting(until) = &mut self.phase {
             f(until);
         }

@@ -79,9 +79,11 @@ impl Arbiter {
     }
 
     /// With fail-safe on, an elector that is gone would keep every extension from being given: it is
-    /// taken off the list while the store is there.
+    /// taken off the list while the store is there. Of several none is while all of them are silent: then it is this leader
+    /// that is cut off, and once it is lost nobody would be left who may follow it.
     fn drop_silent_electors(&mut self, now: Time) {
         let silence = self.config.timing.elector_silence;
+        let greetings = self.two_greetings();
         let me = self.config.me.clone();
         let Some(leadership) = self.leader() else { return };
         let mut electors = leadership.electors.0.clone();
@@ -91,7 +93,12 @@ impl Arbiter {
         let seen = &leadership.peers_seen;
         let since = leadership.elected_at;
         let before = electors.members.len();
-        electors.members.retain(|member| *member == me || now < seen.get(member).copied().unwrap_or(since) + silence);
+        let last = |member: &ArbitratorId| seen.get(member).copied().unwrap_or(since);
+        let heard = electors.members.iter().any(|member| *member != me && now < last(member) + greetings);
+        if before > 2 && !heard {
+            return;
+        }
+        electors.members.retain(|member| *member == me || now < last(member) + silence);
         if electors.members.len() < before {
             self.write_electors(electors);
         }
@@ -218,6 +225,29 @@ impl Arbiter {
         }
         let containers = self.stranded.values().filter(|(since, last)| *last >= *since + window).count();
         self.outbox.push(Command::Peer { to: leader, message: ToPeer::Stranded { containers } });
+    }
+
+    /// Every container is lost, and at the same time every other elector fell silent: it is this leader that is cut off from all
+    /// but the store, and whom containers greet instead cannot tell it so. Somebody else should lead. Where the others had
+    /// been silent for long before, they are dead, and nobody else would.
+    pub(super) fn give_up_alone(&mut self, now: Time) {
+        let timing = self.config.timing.clone();
+        let silence = self.two_greetings();
+        let me = self.config.me.clone();
+        let Some(leadership) = self.leader() else { return };
+        let Some(deserted_at) = leadership.deserted_at else { return };
+        let seen = |peer: &ArbitratorId| leadership.peers_seen.get(peer).copied().unwrap_or(leadership.elected_at);
+        let last = leadership.electors.0.members.iter().filter(|member| **member != me).map(seen).max();
+        let Some(last) = last else { return };
+        let together = last + silence + timing.outlast(timing.session_ttl) >= deserted_at;
+        if !leadership.store_away && now >= last + silence && together {
+            self.resign(now, now + BARRED_AFTER_STRANDED);
+        }
+    }
+
+    /// Two greetings, and the time for an answer.
+    fn two_greetings(&self) -> Span {
+        self.config.timing.leader_ttl * 2 + self.config.timing.heartbeat
     }
 
     /// More containers are stranded with a standby than are bound here: somebody else should lead.

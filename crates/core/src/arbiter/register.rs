@@ -252,6 +252,7 @@ impl Arbiter {
             member.live = Some((stream, session));
             member.lease_base = now;
             member.allowance = Span::ZERO;
+            leadership.deserted_at = None;
             let older: Vec<_> = leadership
                 .streams
                 .iter()
@@ -464,6 +465,10 @@ impl Arbiter {
             self.send(stream, ToContainer::Left);
         }
         self.forget_container(name);
+        let Some(leadership) = self.leader() else { return };
+        if leadership.register.is_empty() {
+            leadership.deserted_at = Some(now);
+        }
     }
 
     /// Nothing of the container is known any more, and none of its streams is read.

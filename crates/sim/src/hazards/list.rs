@@ -498,6 +498,18 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "leader-alone-with-store",
+        what: "The leader reaches the store; neither containers nor other arbitrators reach the leader (W4)",
+        windows: &[Window::Resigned],
+        share: 1,
+        script: |s| {
+            for node in 0..3 {
+                s.cut(4_000, End::Machine(node), End::Leader, 12_500);
+            }
+            s.then_cut(0, End::Followers, End::Leader, 12_500);
+        },
+    },
+    Scenario {
         name: "stalled-leader",
         what: "The leader's loop stands still for longer than any lease, within its leadership (W2)",
         windows: &[Window::LeaderStalled],

@@ -109,3 +109,30 @@ fn whether_it_may_lead_is_said_only_once_the_store_has_said_so() {
     rig.take(Event::LeaderSeen(None));
     assert!(rig.arbiter.is_elector());
 }
+
+/// A settled leader of a list with fail-safe on, after this time in which these peers answer.
+fn listed_after(listed: &[&str], seconds: u64, alive: &[&str]) -> Vec<String> {
+    let (mut rig, read) = Rig::elected(config());
+    rig.stored.electors = (electors(listed), 1);
+    let found = rig.everything();
+    rig.drive(Event::Engine { request: read, reply: found });
+    for second in 1..=seconds {
+        rig.pass(at(second * 1_000), &[]);
+        for peer in alive {
+            rig.drive(announces(peer));
+        }
+    }
+    rig.stored.electors.0.members.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_elector_that_is_silent_is_taken_off_the_list_while_another_one_is_heard() {
+    assert_eq!(listed_after(&["l1", "l2", "l3"], 9, &["l2"]), ["l1", "l2", "l3"]);
+    assert_eq!(listed_after(&["l1", "l2", "l3"], 13, &["l2"]), ["l1", "l2"]);
+    assert_eq!(listed_after(&["l1", "l2"], 13, &[]), ["l1"]);
+}
+
+#[test]
+fn a_leader_that_hears_of_nobody_takes_nobody_off_the_list() {
+    assert_eq!(listed_after(&["l1", "l2", "l3"], 60, &[]), ["l1", "l2", "l3"]);
+}
