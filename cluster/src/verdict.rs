@@ -59,6 +59,8 @@ impl Watch {
     #[track_caller]
     pub(crate) fn end(self, cluster: &Cluster, moves: Moves) -> Verdict {
         let healed = Instant::now();
+        cluster.servers.until_all_serve();
+        let store = healed.elapsed();
         let after = cluster.until_whole();
         let whole = healed.elapsed();
         let (polls, until) = (cluster.source.polls(), Instant::now());
@@ -71,7 +73,7 @@ impl Watch {
         let verdict = if bad { "FAIL" } else { "PASS" };
         let mut line = format!(
             "{verdict}  {}: polling paused for {} at the most (bound {} and {}), {moved} of {} sensors moved, {} overlaps, whole again {} \
-             after healing",
+             after healing (the store {})",
             self.what,
             Seconds(pause),
             Seconds(self.bound),
@@ -79,6 +81,7 @@ impl Watch {
             cluster.sensors.len(),
             overlaps.len(),
             Seconds(whole),
+            Seconds(store),
         );
         for note in &self.notes {
             line = format!("{line}; {note}");
