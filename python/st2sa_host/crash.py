@@ -1,4 +1,4 @@
-"""Points at which a test can have this process die (`crates/machine/src/crash.rs`); without its folder they do nothing."""
+"""Points at which a test can have this process die (`crates/machine/src/crash.rs`); without its folder: nothing."""
 
 import os
 import signal

@@ -15,7 +15,7 @@ class PollingSensors(ContainerTestCase):
     def test_a_polling_sensor_stands_by_then_sets_up_then_polls_when_told(self):
         sensor = self.load("Counter", poll_interval=5)
         ready = sensor.ready()
-        self.assertEqual(ready, {"event": "ready", "kind": "polling", "poll_interval": 5.0})
+        self.assertEqual(ready, {"event": "ready", "kind": "polling", "poll_interval": 5.0, "keeps_cursor": True})
         self.assertEqual(bytes(sensor.output["stdout"]), b"", "a standby has not set up")
         sensor.activate()
         self.assertEqual(sensor.poll(7), {"event": "poll_returned", "number": 7, "ok": True, "poll_interval": 5.0})
@@ -112,7 +112,8 @@ class PollingSensors(ContainerTestCase):
 class PassiveSensors(ContainerTestCase):
     def test_triggers_come_and_go_while_run_never_returns(self):
         sensor = self.load("Watcher")
-        self.assertEqual(sensor.ready(), {"event": "ready", "kind": "passive", "poll_interval": None})
+        ready = {"event": "ready", "kind": "passive", "poll_interval": None, "keeps_cursor": False}
+        self.assertEqual(sensor.ready(), ready)
         one = {"ref": "basic.one", "parameters": {"path": "/1"}}
         two = {"ref": "basic.two", "parameters": {"path": "/2"}}
         sensor.activate(one)
