@@ -7,7 +7,7 @@ use st2sa_testbed::Pack;
 use crate::scene::{SETTLES, Scene, TICKER};
 
 /// In which a hundred thousand dispatches are made by a program that is not optimised, on a busy machine.
-const OVERFLOWS: Duration = Duration::from_secs(180);
+const OVERFLOWS: Duration = Duration::from_mins(3);
 /// More than a container has in idle, in KiB.
 const GROWS_KIB_AT_MOST: u64 = 256 * 1024;
 
