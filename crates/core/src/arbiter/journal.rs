@@ -199,7 +199,11 @@ impl Arbiter {
         let log = &mut leadership.sensor(sensor).log;
         log.marking = false;
         if !matches!(reply, Reply::Applied { .. }) {
-            log.marks.extend(entries);
+            // Said again meanwhile on a newer stream: that one is to hear of it.
+            for (entry, stream) in entries {
+                let waits = log.marks.entry(entry).or_insert(stream);
+                *waits = stream.max(*waits);
+            }
             self.pump(sensor);
             return;
         }

@@ -255,6 +255,22 @@ fn a_stored_mark_is_confirmed() {
 }
 
 #[test]
+fn a_mark_of_unknown_outcome_that_was_said_again_is_confirmed_on_the_newer_stream() {
+    let (mut rig, request) = committing();
+    rig.answer(request, Reply::Applied { version: 500 });
+    let newer = StreamId(7);
+    let mark = ToArbitrator::Mark { sensor: x(), entry: EntryId(1) };
+    let first = rig.request();
+    rig.hear(A, mark.clone());
+    rig.bind("c", newer, 3);
+    assert_eq!(rig.hear(newer, mark), []);
+    let again = rig.request();
+    rig.answer(first, Reply::Unknown);
+    let marked = ToContainer::Marked { sensor: x(), entry: EntryId(1) };
+    assert_eq!(rig.answer(again, Reply::Applied { version: 501 }), [send(newer, marked)]);
+}
+
+#[test]
 fn marks_are_stored_in_order_one_transaction_after_the_other() {
     let (mut rig, request) = committing();
     rig.answer(request, Reply::Applied { version: 500 });
