@@ -12,9 +12,9 @@ use st2sa_proto::rest::{self, Sensor, Status, word};
 use st2sa_testbed::{LoyalContainer, Pack, Placement, Program, Source, Testbed, longest_gap};
 use tokio::runtime::Runtime;
 
-use crate::failure::{OrFail, fail};
 use crate::network::{Machine, Network, OBSERVER};
 use crate::servers::{STORES, Servers, Which};
+use st2sa_testbed::failure::{OrFail, fail};
 
 /// The machines of arbitrators.
 pub(crate) const ARBITRATORS: [Machine; 3] = ["arbitrator1", "arbitrator2", "arbitrator3"];

@@ -2,7 +2,6 @@
 //! Every scene says in a line what was done, how long polling paused, whether a sensor moved, and whether two ever acted at once.
 
 mod cluster;
-mod failure;
 mod network;
 mod private;
 mod scenes;

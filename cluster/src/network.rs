@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
-use crate::failure::{OrFail, fail};
+use st2sa_testbed::failure::{OrFail, fail};
 
 /// Where whoever looks on listens: the bridge's address.
 pub(crate) const OBSERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use st2sa_testbed::{Recipe, Server, Signal, ZooKeeperServer};
 
-use crate::failure::{OrFail, fail};
 use crate::network::{Machine, Network};
+use st2sa_testbed::failure::{OrFail, fail};
 
 /// The machines of the store.
 pub(crate) const STORES: [Machine; 3] = ["store1", "store2", "store3"];

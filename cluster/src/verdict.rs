@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use st2sa_testbed::{Placement, longest_gap};
 
 use crate::cluster::Cluster;
-use crate::failure::fail;
+use st2sa_testbed::failure::fail;
 
 /// What a swamped machine may take on top of any bound: probes' pythons and nine daemons share its cores.
 const SLACK: Duration = Duration::from_secs(2);

@@ -6,9 +6,9 @@ use st2sa_proto::rest::{Status, word};
 
 use super::{LEASE, passes_on};
 use crate::cluster::{ARBITRATORS, Cluster, NEWCOMER, WHOLE_WITHIN};
-use crate::failure::fail;
 use crate::servers::STORES;
 use crate::verdict::{Moves, Seconds, Verdict, Watch};
+use st2sa_testbed::failure::fail;
 
 /// How long the store is away: several leaderships and leases.
 const AWAY_FOR: Duration = Duration::from_secs(20);

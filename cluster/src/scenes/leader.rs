@@ -6,9 +6,9 @@ use st2sa_proto::rest::word;
 
 use super::{isolated, passes_on};
 use crate::cluster::{ARBITRATORS, CONTAINERS, Cluster, WHOLE_WITHIN};
-use crate::failure::fail;
 use crate::servers::STORES;
 use crate::verdict::{Moves, Seconds, Verdict, Watch};
+use st2sa_testbed::failure::fail;
 
 /// How long it stays so once sensors poll again: long enough for whatever else might come of it.
 const CUT_FOR: Duration = Duration::from_secs(5);

@@ -3,14 +3,18 @@
 use std::fmt::Display;
 
 /// Ends the test.
+///
+/// # Panics
+///
+/// Always.
 #[track_caller]
 #[expect(clippy::panic, reason = "a test fails by panicking")]
-pub(crate) fn fail(why: impl Display) -> ! {
+pub fn fail(why: impl Display) -> ! {
     panic!("{why}")
 }
 
 /// What a test cannot go on without.
-pub(crate) trait OrFail<T> {
+pub trait OrFail<T> {
     /// The value; without one the test ends, and says what failed.
     #[track_caller]
     fn or_fail(self, what: impl Display) -> T;

@@ -8,7 +8,7 @@ mod acting;
 mod ask;
 mod etcd;
 mod exactness;
-mod failure;
+pub mod failure;
 mod loyal;
 mod packs;
 mod polls;
